@@ -1,0 +1,170 @@
+"""Counts the work of a computation by watching every operator, never by the clock.
+
+Covered: each operator that PyTorch dispatches, forward and (on CPU) backward; custom autograd
+functions by what they call. An operator that is not known here is named, not guessed.
+Not covered: work done outside of PyTorch's operators.
+"""
+
+import math
+from collections import Counter
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import flop_registry
+
+# No data is touched.
+_VIEWS = frozenset(
+    "view _unsafe_view reshape _reshape_alias expand permute transpose t unsqueeze squeeze slice "
+    "select split split_with_sizes detach alias as_strided unbind diagonal unfold lift_fresh "
+    "movedim narrow view_as_real view_as_complex real imag _conj conj _neg_view flatten "
+    "empty empty_like empty_strided new_empty new_empty_strided _local_scalar_dense item "
+    "is_nonzero resize_ set_ sym_size sym_stride sym_numel is_same_size _has_compatible_shallow_copy_type".split()
+)
+# One visit of every input and output element.
+_LINEAR = frozenset(
+    "sum mean prod amax amin max min aminmax argmax argmin any all var var_mean std std_mean norm "
+    "logsumexp linalg_vector_norm cumsum cumprod cummax cummin logcumsumexp _cummax_helper "
+    "_cummin_helper cat stack constant_pad_nd roll flip repeat repeat_interleave tile tril triu "
+    "clone copy_ _to_copy contiguous fill_ fill zero_ zeros ones full arange linspace eye "
+    "scalar_tensor zeros_like ones_like full_like new_zeros new_ones new_full rand randn randint "
+    "rand_like randn_like bernoulli_ bernoulli uniform_ normal_ random_ exponential_ randperm "
+    "tril_indices triu_indices index index_put index_put_ _unsafe_index _unsafe_index_put "
+    "index_select gather scatter scatter_ scatter_add scatter_add_ scatter_reduce index_add "
+    "index_add_ index_copy index_copy_ index_fill masked_fill masked_select masked_scatter nonzero "
+    "where embedding embedding_dense_backward one_hot _softmax _log_softmax "
+    "_softmax_backward_data _log_softmax_backward_data native_layer_norm "
+    "native_layer_norm_backward native_group_norm native_group_norm_backward _fused_rms_norm "
+    "_fused_rms_norm_backward native_batch_norm _native_batch_norm_legit "
+    "native_batch_norm_backward native_dropout native_dropout_backward slice_backward "
+    "select_backward slice_scatter select_scatter diagonal_backward unfold_backward nll_loss_forward "
+    "nll_loss_backward mse_loss diag_embed diag equal count_nonzero bucketize im2col col2im "
+    "renorm dist cumsum_ cumprod_ complex polar trace trapezoid "
+    "elu_backward log_sigmoid_forward log_sigmoid_backward softplus_backward silu_backward "
+    "gelu_backward sigmoid_backward tanh_backward threshold_backward leaky_relu_backward "
+    "hardtanh_backward hardswish_backward hardsigmoid_backward mish_backward glu glu_backward "
+    "logit_backward softshrink_backward hardshrink_backward rrelu_with_noise_backward "
+    "_prelu_kernel_backward huber_loss smooth_l1_loss".split()
+)
+# n log n in the length of the dimension that is worked on.
+_LOGARITHMIC = frozenset(
+    "sort topk kthvalue median argsort _fft_r2c _fft_c2r _fft_c2c searchsorted unique _unique2 "
+    "unique_dim".split()
+)
+
+
+class Work(TorchDispatchMode):
+    """Counts, while it is active, floating-point operations and visited elements by operator.
+
+    `flops` holds matrix products and the like (one multiply-add counts two), `elements` all the
+    rest; `calls` how often each operator ran; `unknown` those whose cost is not known.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.flops: Counter[str] = Counter()
+        self.elements: Counter[str] = Counter()
+        self.calls: Counter[str] = Counter()
+        self.unknown: set[str] = set()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        result = func(*args, **kwargs)
+        name = func._schema.name.removeprefix("aten::")
+        self.calls[name] += 1
+        tensors = [x for x in tree_leaves((args, kwargs, result)) if isinstance(x, Tensor)]
+        largest = max((x.numel() for x in tensors), default=0)
+        if func._overloadpacket in flop_registry:
+            formula = flop_registry[func._overloadpacket]
+            self.flops[name] += int(formula(*args, **kwargs, out_val=result))
+        elif name in _FLOPS:
+            self.flops[name] += _FLOPS[name](*args)
+        elif name in _VIEWS:
+            pass
+        elif name in _LOGARITHMIC:
+            self.elements[name] += largest * max(1, math.ceil(math.log2(max(2, largest))))
+        elif name.rstrip("_") in _LINEAR or name in _LINEAR or torch.Tag.pointwise in func.tags:
+            self.elements[name] += largest
+        else:
+            self.unknown.add(name)
+        return result
+
+    @property
+    def total(self) -> int:
+        """Floating-point operations, an element visited counted as one."""
+        return self.flops.total() + self.elements.total()
+
+
+def _solve(matrix: Tensor, right: Tensor, *_: Any) -> int:
+    """n^2 multiply-adds, halved by the triangle, for each column of the right side."""
+    return right.numel() * matrix.shape[-1]
+
+
+def _attention(query: Tensor, key: Tensor, value: Tensor, *_: Any) -> int:
+    """Both products of attention, over all pairs: a causal mask saves half of it at best."""
+    pairs = query.shape[:-1].numel() * key.shape[-2]
+    return 2 * pairs * (query.shape[-1] + value.shape[-1])
+
+
+def _attention_backward(gradient: Tensor, query: Tensor, key: Tensor, value: Tensor, *_: Any) -> int:
+    return 5 * _attention(query, key, value) // 2
+
+
+_FLOPS = {
+    "linalg_solve_triangular": _solve,
+    "_scaled_dot_product_flash_attention_for_cpu": _attention,
+    "_scaled_dot_product_flash_attention_for_cpu_backward": _attention_backward,
+    "_scaled_dot_product_attention_math_for_mps": _attention,
+    "dot": lambda a, *_: 2 * a.numel(),
+    "mv": lambda a, *_: 2 * a.numel(),
+}
+
+
+def flops_per_token(model: nn.Module, tokens_BT: Tensor) -> float:
+    """Returns the forward work of a language model per token, in floating-point operations."""
+    with torch.no_grad(), Work() as work:
+        model(tokens_BT)
+    return work.total / tokens_BT.numel()
+
+
+def state_bytes(mixer: nn.Module, *, width: int, tokens: int) -> int | None:
+    """Returns the bytes that decoding one sequence holds after `tokens` tokens; None: not offered.
+
+    The state is whatever `step` returns, as nested containers of tensors.
+    """
+    if not (hasattr(mixer, "initial_state") and hasattr(mixer, "step")):
+        return None
+    like = next(mixer.parameters())
+    state = mixer.initial_state(1)
+    with torch.no_grad():
+        for _ in range(tokens):
+            _, state = mixer.step(like.new_zeros(1, width), state)
+    return sum(x.numel() * x.element_size() for x in tree_leaves(state) if isinstance(x, Tensor))
+
+
+def _solve(matrix: Tensor, right: Tensor, *_: Any) -> int:
+    """n^2 multiply-adds, halved by the triangle, for each column of the right side."""
+    return right.numel() * matrix.shape[-1]
+
+
+def _attention(query: Tensor, key: Tensor, value: Tensor, *_: Any) -> int:
+    """Both products of attention, over all pairs: a causal mask saves half of it at best."""
+    pairs = query.shape[:-1].numel() * key.shape[-2]
+    return 2 * pairs * (query.shape[-1] + value.shape[-1])
+
+
+def _attention_backward(_: Tensor, query: Tensor, key: Tensor, value: Tensor, *__: Any) -> int:
+    return 5 * _attention(query, key, value) // 2
+
+
+_FLOPS: dict[str, Any] = {
+    "linalg_solve_triangular": _solve,
+    "_scaled_dot_product_flash_attention_for_cpu": _attention,
+    "_scaled_dot_product_flash_attention_for_cpu_backward": _attention_backward,
+    "dot": lambda a, *_: 2 * a.numel(),
+    "mv": lambda a, *_: 2 * a.numel(),
+}

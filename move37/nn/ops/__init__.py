@@ -1,0 +1,102 @@
+"""The operators that a candidate's program may use, beside torch.
+
+Each has a definition in `reference` and a fast form in `chunked`; these names are the fast ones.
+For decoding, each has a `_step`: one token and a state in, the output and the new state out.
+
+Shape letters: B batch, T time, H heads, K key size, V value size, D width, W window.
+"""
+
+import torch
+from torch import Tensor
+
+from move37.nn.ops.chunked import (
+    delta_rule,
+    linear_attention,
+    short_convolution,
+    sliding_window_attention,
+    softmax_attention,
+)
+from move37.nn.ops.reference import recurrence_step
+
+__all__ = [
+    "delta_rule",
+    "delta_rule_step",
+    "linear_attention",
+    "linear_attention_step",
+    "rotate",
+    "short_convolution",
+    "short_convolution_step",
+    "sliding_window_attention",
+    "sliding_window_attention_step",
+    "softmax_attention",
+    "softmax_attention_step",
+]
+
+
+def linear_attention_step(
+    q_BHK: Tensor, k_BHK: Tensor, v_BHV: Tensor, S_BHVK: Tensor, log_decay: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    """One token of `linear_attention`; the state S starts at zero, (B, H, V, K)."""
+    return recurrence_step(q_BHK, k_BHK, v_BHV, None, log_decay, S_BHVK)
+
+
+def delta_rule_step(
+    q_BHK: Tensor,
+    k_BHK: Tensor,
+    v_BHV: Tensor,
+    beta_BH: Tensor,
+    S_BHVK: Tensor,
+    log_decay: Tensor | None = None,
+) -> tuple[Tensor, Tensor]:
+    """One token of `delta_rule`; the state S starts at zero, (B, H, V, K)."""
+    return recurrence_step(q_BHK, k_BHK, v_BHV, beta_BH, log_decay, S_BHVK)
+
+
+def short_convolution_step(
+    x_BD: Tensor, weight_DW: Tensor, recent_BWD: Tensor
+) -> tuple[Tensor, Tensor]:
+    """One token of `short_convolution`; the state holds the last W - 1 inputs, newest first."""
+    window_BWD = torch.cat([x_BD[:, None], recent_BWD], dim=1)
+    return (window_BWD * weight_DW.t()).sum(dim=1), window_BWD[:, :-1]
+
+
+def softmax_attention_step(
+    q_BHK: Tensor, k_BHK: Tensor, v_BHV: Tensor, k_BSHK: Tensor, v_BSHV: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """One token of `softmax_attention`; the state holds all S earlier keys and values."""
+    k_BSHK = torch.cat([k_BSHK, k_BHK[:, None]], dim=1)
+    v_BSHV = torch.cat([v_BSHV, v_BHV[:, None]], dim=1)
+    score_BHS = torch.einsum("bhk,bshk->bhs", q_BHK, k_BSHK) / q_BHK.shape[-1] ** 0.5
+    return torch.einsum("bhs,bshv->bhv", score_BHS.softmax(dim=-1), v_BSHV), k_BSHK, v_BSHV
+
+
+def sliding_window_attention_step(
+    q_BHK: Tensor, k_BHK: Tensor, v_BHV: Tensor, bias_HW: Tensor, recent: Tensor
+) -> tuple[Tensor, Tensor]:
+    """One token of `sliding_window_attention`.
+
+    The state `recent` (B, W - 1, H, K + V + 1) holds the last keys and values, newest first,
+    each with a one; it starts at zero, and a zero marks a place that holds nothing yet.
+    """
+    own = torch.cat([k_BHK, v_BHV, torch.ones_like(k_BHK[..., :1])], dim=-1)
+    window = torch.cat([own[:, None], recent], dim=1)
+    k_BWHK, v_BWHV, used_BWH1 = window.split([k_BHK.shape[-1], v_BHV.shape[-1], 1], dim=-1)
+    score_BHW = torch.einsum("bhk,bwhk->bhw", q_BHK, k_BWHK) / q_BHK.shape[-1] ** 0.5 + bias_HW
+    score_BHW = score_BHW.masked_fill(used_BWH1[..., 0].transpose(1, 2) == 0, -torch.inf)
+    o_BHV = torch.einsum("bhw,bwhv->bhv", score_BHW.softmax(dim=-1), v_BWHV)
+    return o_BHV, window[:, :-1]
+
+
+def rotate(x_BTHK: Tensor, first: int = 0) -> Tensor:
+    """Rotary position embedding of positions first, first + 1, ...; K is even.
+
+    Su et al. arXiv:2104.09864: channel pairs turn by an angle proportional to the position, so
+    that a product of two rotated vectors depends on their distance only.
+    """
+    T, half = x_BTHK.shape[1], x_BTHK.shape[-1] // 2
+    position_T = torch.arange(first, first + T, device=x_BTHK.device, dtype=x_BTHK.dtype)
+    channel = torch.arange(half, device=x_BTHK.device, dtype=x_BTHK.dtype)
+    angle_T1K = (position_T[:, None] * 10000.0 ** (-channel / half))[:, None]
+    cos, sin = angle_T1K.cos(), angle_T1K.sin()
+    a, b = x_BTHK[..., :half], x_BTHK[..., half:]
+    return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)

@@ -1,0 +1,344 @@
+"""The data that flows through move37: frozen, JSON in and out, strict at the door.
+
+    Brief --propose--> Proposal --hash--> Candidate --examine--> Outcome --> Record --> Lesson
+
+The words, one per thing:
+
+mixer         the token-mixing layer that is searched
+brief         what the researcher is given: parent, references, lessons, earlier failures
+proposal      motivation and program together, by one author
+candidate     a proposal with its identity, the hash of its program
+assignment    a candidate with the checks, tasks, seeds and budgets it is to go through
+check         a yes/no fact about a mixer, with evidence
+measurement   a number, with its task, seed and budget
+outcome       how an examination ended: Rejected, Crashed or Measured
+record        one examination of one candidate, with its provenance; never changes
+lesson        what the analyst concluded from a record; lies beside it
+experiment    one or more records: refused attempts, repairs, and further seeds of one idea
+baseline      a published mixer, measured the same way
+"""
+
+import hashlib
+import json
+import types
+import typing
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any, Literal, TypeVar
+
+T = TypeVar("T")
+
+Verdict = Literal["passed", "failed", "not offered"]
+Level = Literal["quick", "full"]
+
+
+class InputError(Exception):
+    """The user's input cannot be used. The message says: expected, got, what to do."""
+
+
+# ---------------------------------------------------------------- what the researcher makes
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A motivation and the program that carries it out."""
+
+    name: str
+    motivation: str
+    source: str  # the text of one Python file
+    origin: str  # "baseline", "composer", or the name of another researcher
+    components: tuple[str, ...] = ()  # "gene:value" words, see research.composer
+    knowledge: tuple[str, ...] = ()  # ids of the knowledge entries it draws on
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A proposal and its identity."""
+
+    id: str  # the first 12 hexadecimal digits of the SHA-256 of the source
+    proposal: Proposal
+
+    @classmethod
+    def of(cls, proposal: Proposal) -> "Candidate":
+        """Returns the candidate whose identity is the hash of the proposed program."""
+        return cls(hashlib.sha256(proposal.source.encode()).hexdigest()[:12], proposal)
+
+
+# ---------------------------------------------------------------- what the lab is told
+
+
+@dataclass(frozen=True)
+class ModelSize:
+    """The language model that a mixer is placed in."""
+
+    width: int
+    heads: int
+    layers: int
+    parameters: int  # without embeddings; met within 1 % by sizing the MLP
+
+
+@dataclass(frozen=True)
+class TaskBudget:
+    """What one training run on one task may use."""
+
+    task: str
+    tokens: int  # training tokens
+    batch: int  # sequences per step
+    length: int  # tokens per sequence
+    learning_rate: float
+    model: ModelSize
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Training on `task` ends at `tokens` if the held-out loss there is above `worst_loss`."""
+
+    task: str
+    tokens: int
+    worst_loss: float
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """Everything one examination needs; the lab knows nothing else."""
+
+    source: str
+    checks: tuple[str, ...]
+    level: Level
+    budgets: tuple[TaskBudget, ...]
+    seeds: tuple[int, ...]
+    stops: tuple[Stop, ...]
+    device: str  # "cpu" or "cuda"
+    limit_seconds: float  # wall clock, for the whole examination
+    limit_bytes: int  # memory, beyond what the lab itself holds
+
+
+# ---------------------------------------------------------------- what the lab answers
+
+
+@dataclass(frozen=True)
+class CheckResult:
+    """A yes/no fact about a mixer, with its evidence in one sentence."""
+
+    check: str
+    verdict: Verdict
+    evidence: str
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """The held-out result after `tokens` training tokens."""
+
+    tokens: int
+    loss: float  # nats per scored token
+    value: float  # the task's metric
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """One trained model's number; nothing without its seed and its budget."""
+
+    task: str
+    seed: int
+    metric: str  # "accuracy" (share, 0 to 1, higher is better) or "bits per byte" (lower)
+    value: float
+    tokens: int  # training tokens used
+    stopped: bool  # ended early, clearly behind the baselines
+    seconds: float  # wall clock of the training
+    peak_bytes: int  # most memory held, beyond the idle lab's
+    state_bytes: int | None  # decoding state of all layers for one sequence; None: not offered
+    flops_per_token: float  # forward pass of the whole model
+    parameters: int  # without embeddings
+    curve: tuple[CurvePoint, ...]
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """A check said no: the program is not what a sequence mixer has to be."""
+
+    check: str
+    evidence: str
+    checks: tuple[CheckResult, ...] = ()
+
+
+@dataclass(frozen=True)
+class Crashed:
+    """The examination did not come to an end by itself."""
+
+    stage: str  # where it was: "load", "verify: causality", "train: recall, seed 0", ...
+    error: str
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The only outcome that has a fitness."""
+
+    checks: tuple[CheckResult, ...]
+    measurements: tuple[Measurement, ...]
+
+
+Outcome = Rejected | Crashed | Measured
+
+
+# ---------------------------------------------------------------- what is kept
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where a record comes from."""
+
+    preset: str
+    seeds: tuple[int, ...]
+    code_version: str
+    device: str
+    hardware: str
+    started_at: str  # ISO 8601, UTC
+    seconds: float  # wall clock of the examination
+    model: str = ""  # the language model that proposed, "" for none
+    prompt_version: str = ""
+    prompt_tokens: int = 0
+    dollars: float = 0.0
+
+
+@dataclass(frozen=True)
+class Record:
+    """One examination of one candidate."""
+
+    experiment: int  # counts from 0; the baselines come first
+    step: int  # counts the records of one experiment
+    candidate: Candidate
+    parents: tuple[str, ...]  # candidate ids
+    outcome: Outcome
+    provenance: Provenance
+
+    def same_as(self, other: "Record") -> bool:
+        """Says whether both hold the same result; time, memory peak and machine are left out."""
+        return _essence(self) == _essence(other)
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What was learnt from one experiment."""
+
+    experiment: int
+    candidate: str  # id
+    text: str  # two or three sentences for a person
+    weakness: str  # what to work on next, in the words that knowledge triggers use
+    improved: tuple[str, ...] = ()  # tasks, against the parent
+    worsened: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Brief:
+    """What the researcher is given for one attempt of one experiment."""
+
+    experiment: int
+    attempt: int
+    dice: str  # seeds every random choice of this attempt
+    parent: Record | None  # None while the search is cold
+    references: tuple[Record, ...]
+    lessons: tuple[Lesson, ...]  # newest last
+    failures: tuple[Record, ...]  # this experiment's earlier attempts, refused or crashed
+
+
+# ---------------------------------------------------------------- JSON, both ways
+
+
+def _essence(record: Record) -> Record:
+    """The record with everything that time and machine decide set to zero."""
+    outcome = record.outcome
+    if not isinstance(outcome, Crashed):
+        checks = tuple(replace(check, seconds=0.0) for check in outcome.checks)
+        outcome = replace(outcome, checks=checks)
+    if isinstance(outcome, Measured):
+        timeless = (replace(m, seconds=0.0, peak_bytes=0) for m in outcome.measurements)
+        outcome = replace(outcome, measurements=tuple(timeless))
+    provenance = replace(record.provenance, hardware="", started_at="", seconds=0.0)
+    return replace(record, outcome=outcome, provenance=provenance)
+
+
+def to_data(value: Any) -> Any:
+    """Returns plain JSON data; a dataclass becomes an object that names its type."""
+    if is_dataclass(value) and not isinstance(value, type):
+        data = {f.name: to_data(getattr(value, f.name)) for f in fields(value)}
+        return {"type": type(value).__name__, **data}
+    if isinstance(value, tuple | list):
+        return [to_data(item) for item in value]
+    if isinstance(value, dict):
+        return {key: to_data(item) for key, item in value.items()}
+    return value
+
+
+def to_json(value: Any) -> str:
+    """Returns one line of strict JSON; raises ValueError for a number that JSON lacks (NaN)."""
+    return json.dumps(to_data(value), allow_nan=False, separators=(",", ":"))
+
+
+def from_json(kind: type[T], text: str) -> T:
+    """Returns the `kind` that `text` holds; raises ValueError for anything else.
+
+    Strict: a missing or unknown key, a wrong type, or NaN is an error that names its place.
+    """
+
+    def refuse(constant: str) -> typing.NoReturn:
+        raise ValueError(f"{constant} is not a JSON number")
+
+    try:
+        data = json.loads(text, parse_constant=refuse)
+    except RecursionError:
+        raise ValueError("JSON nested too deeply") from None
+    result: T = _decode(kind, data, kind.__name__)
+    return result
+
+
+def _decode(kind: Any, data: Any, place: str) -> Any:
+    origin = typing.get_origin(kind)
+    if origin in (typing.Union, types.UnionType):
+        return _decode_union(typing.get_args(kind), data, place)
+    if origin is tuple:
+        if not isinstance(data, list):
+            raise ValueError(f"{place}: expected a list, got {_show(data)}")
+        item = typing.get_args(kind)[0]
+        return tuple(_decode(item, x, f"{place}[{i}]") for i, x in enumerate(data))
+    if origin is Literal:
+        if data not in typing.get_args(kind):
+            raise ValueError(f"{place}: expected one of {typing.get_args(kind)}, got {_show(data)}")
+        return data
+    if is_dataclass(kind):
+        return _decode_dataclass(kind, data, place)
+    if kind is float and type(data) is int:
+        return float(data)
+    if type(data) is not kind:
+        raise ValueError(f"{place}: expected {kind.__name__}, got {_show(data)}")
+    return data
+
+
+def _decode_union(kinds: tuple[Any, ...], data: Any, place: str) -> Any:
+    if data is None and type(None) in kinds:
+        return None
+    named = {kind.__name__: kind for kind in kinds if kind is not type(None)}
+    if isinstance(data, dict):
+        if data.get("type") not in named:
+            raise ValueError(f"{place}: expected one of {sorted(named)}, got {_show(data)}")
+        return _decode(named[data["type"]], data, place)
+    plain = [kind for kind in named.values() if not is_dataclass(kind)]
+    if len(plain) != 1:
+        raise ValueError(f"{place}: expected one of {sorted(named)}, got {_show(data)}")
+    return _decode(plain[0], data, place)
+
+
+def _decode_dataclass(kind: Any, data: Any, place: str) -> Any:
+    if not isinstance(data, dict) or data.get("type") != kind.__name__:
+        raise ValueError(f"{place}: expected a {kind.__name__}, got {_show(data)}")
+    hints = typing.get_type_hints(kind)
+    names = {f.name for f in fields(kind)}
+    given = data.keys() - {"type"}
+    if given != names:
+        missing, unknown = sorted(names - given), sorted(given - names)
+        raise ValueError(f"{place}: missing keys {missing}, unknown keys {unknown}")
+    return kind(**{name: _decode(hints[name], data[name], f"{place}.{name}") for name in names})
+
+
+def _show(data: Any) -> str:
+    text = json.dumps(data)
+    return text if len(text) <= 60 else text[:57] + "..."

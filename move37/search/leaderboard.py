@@ -1,0 +1,70 @@
+"""The leaderboard: what was measured, best first, with what is certain about it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from move37.records import Record
+from move37.search.fitness import LOSS_TASK, Form, Result, Scale, results
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the leaderboard."""
+
+    id: str
+    name: str
+    origin: str
+    experiment: int
+    fitness: float
+    interval: tuple[float, float]  # 95 %, of the fitness
+    verdict: Literal["better", "worse", "open"]  # against DeltaNet, corrected for all tried
+    loss: float  # bits per byte, held-out text
+    benchmark: float  # mean score of the other tasks, 0 to 1
+    scores: dict[str, float]  # task -> value
+    judgement: float  # 0 to 1, counted cost; 0.5 is DeltaNet's
+    parameters: int  # without embeddings
+    state_bytes: int | None
+    flops_per_token: float
+    seeds: tuple[int, ...]
+    stopped: tuple[str, ...]  # tasks on which training ended early
+    parents: tuple[str, ...]
+
+
+def leaderboard(records: Sequence[Record], form: Form = "noise") -> list[Row]:
+    """Returns the measured candidates, fittest first; empty while the reference is missing."""
+    measured = results(records)
+    try:
+        scale = Scale(measured)
+    except ValueError:
+        return []
+    fits = [(scale.fitness(result, form), result) for result in measured]
+    fits.sort(key=lambda pair: (pair[0].rank_key, -pair[1].experiment), reverse=True)
+    return [_row(scale, result, fit.value, fit.interval, fit.judgement) for fit, result in fits]
+
+
+def _row(
+    scale: Scale, result: Result, fitness: float, reach: tuple[float, float], judgement: float
+) -> Row:
+    proposal = result.candidate.proposal
+    language = next(m for m in result.measurements if m.task == LOSS_TASK)
+    tasks = (LOSS_TASK, *result.benchmarks)
+    return Row(
+        id=result.candidate.id,
+        name=proposal.name,
+        origin=proposal.origin,
+        experiment=result.experiment,
+        fitness=fitness,
+        interval=(reach[0], reach[1]),
+        verdict=scale.verdict(result),
+        loss=result.loss,
+        benchmark=result.benchmark,
+        scores={task: result.mean(task) for task in tasks},
+        judgement=judgement,
+        parameters=language.parameters,
+        state_bytes=language.state_bytes,
+        flops_per_token=language.flops_per_token,
+        seeds=result.seeds,
+        stopped=tuple(dict.fromkeys(m.task for m in result.measurements if m.stopped)),
+        parents=result.parents,
+    )

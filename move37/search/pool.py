@@ -1,0 +1,96 @@
+"""Who may have children: the paper's pool, as a pure function of the records.
+
+Paper (arXiv:2507.18074, section 3): a pool of the 50 fittest; one parent drawn from the top 10,
+four references from ranks 11 to 50; a cold start without selection; refreshed in batches.
+"""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from move37.records import Brief, Lesson, Record
+from move37.search.fitness import Form, Scale, results
+
+LESSONS_PER_BRIEF = 6
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The numbers of the paper's selection, and what a short run needs of them."""
+
+    pool: int = 50
+    parents: int = 10
+    references: int = 4
+    cold_start: int = 200  # proposals without a parent
+    batch: int = 50  # experiments between two refreshes of the pool
+    lag: int = 8  # an experiment knows those that are at least this much older
+
+
+def visible(selection: Selection, experiment: int, baselines: int) -> int:
+    """Returns how many experiments the brief of this one may use.
+
+    Those up to `experiment - lag`, rounded down to whole batches: so the brief does not depend
+    on how many workers there are, nor on which of them is fast. All baselines are always there.
+    """
+    proposals = max(0, experiment - selection.lag + 1 - baselines)
+    return baselines + proposals // selection.batch * selection.batch
+
+
+def draw_brief(
+    selection: Selection,
+    records: Sequence[Record],  # the visible ones
+    lessons: Sequence[Lesson],
+    *,
+    experiment: int,
+    attempt: int,
+    seed: int,
+    baselines: int,
+    failures: Sequence[Record] = (),
+    form: Form = "noise",
+) -> Brief:
+    """Returns what the researcher is given for one attempt of one experiment.
+
+    The dice of parent and references depend on (seed, experiment) only, so that a repair has the
+    parent of what it repairs.
+    """
+    rng = random.Random(f"{seed}/{experiment}")
+    pool = ranked(records, form)[: selection.pool]
+    parent, references = None, []
+    if experiment - baselines >= selection.cold_start and pool:
+        parent = rng.choice(pool[: selection.parents])
+        others = pool[selection.parents :]
+        # A young pool has no ranks 11 to 50: the rest of it stands in for them.
+        if len(others) < selection.references:
+            others = [record for record in pool if record is not parent]
+        references = rng.sample(others, min(selection.references, len(others)))
+    family = {r.candidate.id for r in ([parent] if parent else []) + references}
+    near = [lesson for lesson in lessons if lesson.candidate in family]
+    recent = [lesson for lesson in lessons if lesson.candidate not in family]
+    chosen = (near + recent[::-1])[:LESSONS_PER_BRIEF]
+    return Brief(
+        experiment=experiment,
+        attempt=attempt,
+        dice=f"{seed}/{experiment}/{attempt}",
+        parent=parent,
+        references=tuple(references),
+        lessons=tuple(sorted(chosen, key=lambda lesson: lesson.experiment)),
+        failures=tuple(failures),
+    )
+
+
+def ranked(records: Sequence[Record], form: Form = "noise") -> list[Record]:
+    """Returns the first record of every candidate that may have children, fittest first.
+
+    A mixer that failed a check (softmax attention is quadratic, and declares it) has none.
+    """
+    measured = results(records)
+    scale = Scale(measured)
+    first: dict[str, Record] = {}
+    for record in records:
+        first.setdefault(record.candidate.id, record)
+    fits = [
+        (scale.fitness(result, form).rank_key, -result.experiment, first[result.candidate.id])
+        for result in measured
+        if all(check.verdict != "failed" for check in result.checks)
+    ]
+    return [record for _, _, record in sorted(fits, key=lambda fit: fit[:2], reverse=True)]

@@ -1,0 +1,164 @@
+"""Trains one language model on one task within one budget; every mixer alike.
+
+AdamW, cosine learning rate after a short warm-up, gradients clipped to norm 1. Budgets are
+tokens, never seconds: what a machine's load decides cannot decide a search.
+"""
+
+import math
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from move37.nn.counting import flops_per_token, state_bytes
+from move37.nn.language_model import Block, LanguageModel, MixerFactory, count_parameters
+from move37.records import CurvePoint, Measurement, Stop, TaskBudget
+from move37.tasks import Task, task
+from move37.tasks.task import UNSCORED, Batch
+
+CURVE_POINTS = 6
+WARM_UP = 0.1  # share of the steps
+LAST_RATE = 0.1  # share of the learning rate that is left at the end
+
+
+class Diverged(ArithmeticError):
+    """The loss is no number any more."""
+
+
+def build(make: MixerFactory, budget: TaskBudget, *, seed: int) -> LanguageModel:
+    """Returns an untrained model; the same seed gives the same weights."""
+    torch.manual_seed(seed)
+    return LanguageModel(
+        make,
+        vocabulary=task(budget.task).vocabulary,
+        width=budget.model.width,
+        heads=budget.model.heads,
+        layers=budget.model.layers,
+        parameters=budget.model.parameters,
+    )
+
+
+def train(
+    make: MixerFactory,
+    budget: TaskBudget,
+    *,
+    seed: int,
+    stops: Sequence[Stop] = (),
+    device: str = "cpu",
+    progress: Callable[[float], None] = lambda share: None,
+) -> tuple[Measurement, LanguageModel]:
+    """Returns the measurement and the trained model.
+
+    Raises Diverged when the loss becomes NaN or infinite.
+    """
+    started, memory = time.perf_counter(), _memory_bytes(device)
+    what = task(budget.task)
+    model = build(make, budget, seed=seed).to(device)
+    flops = flops_per_token(model, torch.zeros(1, budget.length, dtype=torch.long, device=device))
+    held_out = what.held_out(batch=budget.batch, length=budget.length)
+    batches = what.train(seed=seed, batch=budget.batch, length=budget.length)
+
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=budget.learning_rate, betas=(0.9, 0.95), weight_decay=0.01, fused=True
+    )
+    step_tokens = budget.batch * budget.length
+    steps = max(1, budget.tokens // step_tokens)
+    due = {round(steps * (i + 1) / CURVE_POINTS) for i in range(CURVE_POINTS)}
+    curve: list[CurvePoint] = []
+    stopped = False
+    model.train()
+    for step in range(1, steps + 1):
+        for group in optimizer.param_groups:
+            group["lr"] = budget.learning_rate * _rate(step / steps)
+        batch = next(batches)
+        loss = _loss(model, batch, device)
+        if not torch.isfinite(loss):
+            raise Diverged(f"the loss was {loss.item()} at step {step} of {steps}")
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        if step in due:
+            point = evaluate(model, what, held_out, tokens=step * step_tokens, device=device)
+            curve.append(point)
+            progress(step / steps)
+            if step < steps and _behind(point, budget.task, stops):
+                stopped = True
+                break
+
+    last = curve[-1]
+    states = [
+        state_bytes(block.mixer, width=budget.model.width, tokens=budget.length)
+        for block in _blocks(model)
+    ]
+    known = [size for size in states if size is not None]
+    measurement = Measurement(
+        task=budget.task,
+        seed=seed,
+        metric=what.metric,
+        value=last.value,
+        tokens=last.tokens,
+        stopped=stopped,
+        seconds=time.perf_counter() - started,
+        peak_bytes=max(0, _memory_bytes(device) - memory),
+        state_bytes=sum(known) if len(known) == len(states) else None,
+        flops_per_token=flops,
+        parameters=count_parameters(model) - count_parameters(model.embedding),
+        curve=tuple(curve),
+    )
+    return measurement, model
+
+
+@torch.no_grad()
+def evaluate(
+    model: LanguageModel, what: Task, held_out: Sequence[Batch], *, tokens: int, device: str
+) -> CurvePoint:
+    """Returns the held-out loss and value; raises Diverged if the loss is no number."""
+    model.eval()
+    loss, right, scored = 0.0, 0, 0
+    for batch in held_out:
+        targets_BT = batch.targets_BT.to(device)
+        logits_BTC = model(batch.inputs_BT.to(device))
+        used = targets_BT != UNSCORED
+        loss += F.cross_entropy(logits_BTC[used], targets_BT[used], reduction="sum").item()
+        right += int((logits_BTC.argmax(dim=-1) == targets_BT)[used].sum())
+        scored += int(used.sum())
+    model.train()
+    if not math.isfinite(loss):
+        raise Diverged(f"the held-out loss was {loss} after {tokens} tokens")
+    return CurvePoint(tokens, loss / scored, what.value(loss / scored, right / scored))
+
+
+def _loss(model: LanguageModel, batch: Batch, device: str) -> Tensor:
+    logits_BTC = model(batch.inputs_BT.to(device))
+    targets_BT = batch.targets_BT.to(device)
+    return F.cross_entropy(logits_BTC.flatten(0, 1), targets_BT.flatten(), ignore_index=UNSCORED)
+
+
+def _rate(share: float) -> float:
+    if share < WARM_UP:
+        return share / WARM_UP
+    cosine = 0.5 * (1 + math.cos(math.pi * (share - WARM_UP) / (1 - WARM_UP)))
+    return LAST_RATE + (1 - LAST_RATE) * cosine
+
+
+def _behind(point: CurvePoint, task_name: str, stops: Sequence[Stop]) -> bool:
+    return any(
+        stop.task == task_name and stop.tokens == point.tokens and point.loss > stop.worst_loss
+        for stop in stops
+    )
+
+
+def _blocks(model: LanguageModel) -> list[Block]:
+    return [block for block in model.blocks if isinstance(block, Block)]
+
+
+def _memory_bytes(device: str) -> int:
+    if device.startswith("cuda"):
+        return torch.cuda.max_memory_allocated()
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024

@@ -1,0 +1,93 @@
+"""What a check is given, and what the checks share.
+
+Shape letters: B batch, T time, D model width.
+"""
+
+import copy
+import inspect
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from move37.nn.language_model import MixerFactory
+from move37.records import CheckResult, Level
+
+# Far above float64 rounding (a chunked recurrence leaves 1e-13), far below any useful leak.
+TOLERANCE = 1e-9
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A mixer under verification: how to build it, at which size, and how thoroughly."""
+
+    make: MixerFactory
+    width: int
+    heads: int
+    level: Level = "quick"
+
+    def build(self, seed: int = 0) -> nn.Module:
+        """Returns a mixer at its own initialisation."""
+        torch.manual_seed(seed)
+        return self.make(self.width, self.heads)
+
+    @property
+    def draws(self) -> int:
+        """How many random mixers and inputs a check tries."""
+        return 1 if self.level == "quick" else 4
+
+    def random(self, draw: int, length: int) -> tuple[nn.Module, Tensor]:
+        """Returns a float64 mixer with redrawn parameters, in eval mode, and an input (1, T, D).
+
+        Redrawn, so that a leak behind a gate that starts at zero shows. Where wide parameters
+        overflow (an honest mixer may take their exponential), narrower ones are drawn.
+        """
+        rng = torch.Generator().manual_seed(1000 + draw)
+        x_1TD = torch.randn(1, length, self.width, generator=rng, dtype=torch.float64)
+        original = self.build(draw).double().eval()
+        for std in (0.5, 0.2, 0.05):
+            mixer = copy.deepcopy(original)
+            with torch.no_grad():
+                for parameter in mixer.parameters():
+                    parameter.normal_(std=std, generator=rng)
+                if run(mixer, x_1TD).isfinite().all():
+                    return mixer, x_1TD
+        return original, x_1TD
+
+
+def run(mixer: nn.Module, x_BTD: Tensor, documents_BT: Tensor | None = None) -> Tensor:
+    """Returns the mixer's output, with the same dice at every call (dropout)."""
+    torch.manual_seed(0)
+    result: Tensor = mixer(x_BTD) if documents_BT is None else mixer(x_BTD, documents_BT)
+    return result
+
+
+def moved(a: Tensor, b: Tensor) -> float:
+    """Returns the largest difference, relative to the size of the outputs; NaN stays NaN."""
+    if a.numel() == 0:
+        return 0.0
+    scale = max(1.0, b.abs().max().item())
+    return ((a - b).abs().max() / scale).item()
+
+
+def offers_documents(mixer: nn.Module) -> bool:
+    """Says whether the mixer's forward takes the numbers of the documents."""
+    return "documents_BT" in inspect.signature(mixer.forward).parameters
+
+
+def offers_decoding(mixer: Any) -> bool:
+    """Says whether the mixer has `initial_state` and `step`."""
+    return hasattr(mixer, "initial_state") and hasattr(mixer, "step")
+
+
+def passed(check: str, evidence: str) -> CheckResult:
+    return CheckResult(check, "passed", evidence)
+
+
+def failed(check: str, evidence: str) -> CheckResult:
+    return CheckResult(check, "failed", evidence)
+
+
+def not_offered(check: str, what: str) -> CheckResult:
+    return CheckResult(check, "not offered", f"the mixer has no {what}")

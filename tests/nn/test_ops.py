@@ -1,0 +1,463 @@
+"""Every fast operator beside its definition: values, gradients, documents, decoding.
+
+Shape letters: B batch, T time, H heads, K key size, V value size, D width, W window.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, NamedTuple
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from move37.nn import ops
+from move37.nn.ops import chunked, reference
+
+B, T, H, K, V = 2, 63, 3, 5, 4
+CHUNKS = (1, 7, 16, 62, 64, None)  # None: the size that mixers get
+WINDOWS = (1, 4, 63, 70)
+
+Inputs = dict[str, Tensor]
+Operator = Callable[..., Tensor]
+Decay = Literal["none", "scalar", "channel"]
+DECAYS: tuple[Decay, ...] = ("none", "scalar", "channel")
+
+
+class Precision(NamedTuple):
+    """How near the fast operator is to its twin, relative to the largest entry (or to one)."""
+
+    dtype: torch.dtype
+    tolerance: float
+
+
+DOUBLE, SINGLE = Precision(torch.float64, 1e-9), Precision(torch.float32, 1e-4)
+each_precision = pytest.mark.parametrize("precision", [DOUBLE, SINGLE], ids=["double", "single"])
+linear_attention_and_delta_rule = pytest.mark.parametrize(
+    "beta", [False, True], ids=["linear_attention", "delta_rule"]
+)
+each_decay = pytest.mark.parametrize("decay", DECAYS)
+with_and_without_documents = pytest.mark.parametrize(
+    "packed", [False, True], ids=["one document", "packed"]
+)
+
+
+# ---------------------------------------------------------------- inputs
+
+
+class Dice:
+    """Random inputs, the same for the same seed."""
+
+    def __init__(self, seed: int = 0) -> None:
+        self.rng = torch.Generator().manual_seed(seed)
+
+    def normal(self, *shape: int) -> Tensor:
+        return torch.randn(*shape, generator=self.rng, dtype=torch.float64)
+
+    def uniform(self, *shape: int) -> Tensor:
+        return torch.rand(*shape, generator=self.rng, dtype=torch.float64)
+
+    def recurrent(
+        self, decay: Decay, *, beta: bool, shape: tuple[int, ...] = (B, T, H, K, V)
+    ) -> Inputs:
+        """Inputs of linear attention, or with `beta` in (0, 2) those of the delta rule."""
+        B, T, H, K, V = shape
+        inputs = {"q": self.normal(B, T, H, K), "k": self.normal(B, T, H, K)}
+        inputs["v"] = self.normal(B, T, H, V)
+        if beta:  # a unit key keeps the memory bounded
+            inputs["k"] = F.normalize(inputs["k"], dim=-1)
+            inputs["beta"] = 2 * self.uniform(B, T, H)
+        if decay != "none":
+            inputs["log_decay"] = -self.uniform(*((B, T, H) if decay == "scalar" else (B, T, H, K)))
+        return inputs
+
+    def attention(self, *, window: int | None = None) -> Inputs:
+        """Inputs of softmax attention, or with `window` those of sliding window attention."""
+        inputs = {"q": self.normal(B, T, H, K), "k": self.normal(B, T, H, K)}
+        inputs["v"] = self.normal(B, T, H, V)
+        if window is not None:
+            inputs["bias"] = self.normal(H, window)
+        return inputs
+
+    def documents(self, B: int = B, T: int = T) -> Tensor:
+        """Contiguous numbers (B, T), a new one at every sixth position or so; rows differ."""
+        starts_BT = torch.rand(B, T, generator=self.rng) < 1 / 6
+        return starts_BT.cumsum(dim=1) + 100 * torch.arange(B)[:, None]
+
+
+def cast(inputs: Inputs, dtype: torch.dtype) -> Inputs:
+    return {name: x.to(dtype).requires_grad_() for name, x in inputs.items()}
+
+
+# ---------------------------------------------------------------- operators by keyword
+
+
+def linear_attention(module: Any) -> Operator:
+    def run(
+        q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor | None = None, **more: Any
+    ) -> Tensor:
+        return module.linear_attention(q, k, v, log_decay, **more)
+
+    return run
+
+
+def delta_rule(module: Any) -> Operator:
+    def run(
+        q: Tensor,
+        k: Tensor,
+        v: Tensor,
+        beta: Tensor,
+        log_decay: Tensor | None = None,
+        **more: Any,
+    ) -> Tensor:
+        return module.delta_rule(q, k, v, beta, log_decay, **more)
+
+    return run
+
+
+def recurrence(module: Any, inputs: Inputs) -> Operator:
+    return delta_rule(module) if "beta" in inputs else linear_attention(module)
+
+
+def softmax(module: Any) -> Operator:
+    return lambda q, k, v, **more: module.softmax_attention(q, k, v, **more)
+
+
+def sliding_window(module: Any) -> Operator:
+    return lambda q, k, v, bias, **more: module.sliding_window_attention(q, k, v, bias, **more)
+
+
+def convolution(module: Any) -> Operator:
+    return lambda x, weight, **more: module.short_convolution(x, weight, **more)
+
+
+# ---------------------------------------------------------------- comparisons
+
+
+def distance(actual: Tensor, expected: Tensor) -> float:
+    """The largest difference, relative to the largest expected entry (or to one); NaN is far."""
+    assert actual.shape == expected.shape
+    actual, expected = actual.detach(), expected.detach()
+    apart = (actual.double() - expected).abs().max() / expected.abs().max().clamp(min=1.0)
+    return float("inf") if apart.isnan() else float(apart)
+
+
+def values_and_gradients(operator: Operator, inputs: Inputs) -> dict[str, Tensor]:
+    output = operator(**inputs)
+    weights = Dice(seed=1).normal(*output.shape).to(output.dtype)
+    gradients = torch.autograd.grad((output * weights).sum(), list(inputs.values()))
+    return {"output": output, **dict(zip(inputs, gradients, strict=True))}
+
+
+def assert_equal(
+    fast: Operator, slow: Operator, inputs: Inputs, precision: Precision = DOUBLE
+) -> None:
+    """The fast operator's values and gradients are those of its twin in double precision."""
+    rounded = {name: x.to(precision.dtype).double() for name, x in inputs.items()}
+    expected = values_and_gradients(slow, cast(rounded, torch.float64))
+    actual = values_and_gradients(fast, cast(inputs, precision.dtype))
+    apart = {name: distance(actual[name], expected[name]) for name in expected}
+    assert max(apart.values()) <= precision.tolerance, apart
+
+
+def with_options(operator: Operator, **options: Any) -> Operator:
+    return lambda **inputs: operator(**inputs, **options)
+
+
+def each_document(documents_BT: Tensor) -> Iterator[tuple[int, slice]]:
+    for row, numbers_T in enumerate(documents_BT.tolist()):
+        borders = [t for t in range(1, len(numbers_T)) if numbers_T[t] != numbers_T[t - 1]]
+        for first, last in zip([0, *borders], [*borders, len(numbers_T)], strict=True):
+            yield row, slice(first, last)
+
+
+def assert_apart_equals_packed(operator: Operator, over_time: Inputs, **fixed: Tensor) -> None:
+    documents_BT = Dice(seed=2).documents()
+    packed = operator(**over_time, **fixed, documents_BT=documents_BT)
+    for row, span in each_document(documents_BT):
+        alone = {name: x[row : row + 1, span] for name, x in over_time.items()}
+        assert distance(packed[row : row + 1, span], operator(**alone, **fixed)) <= 1e-9
+
+
+# ---------------------------------------------------------------- linear attention, delta rule
+
+
+@each_precision
+@pytest.mark.parametrize("chunk", CHUNKS)
+@with_and_without_documents
+@each_decay
+@linear_attention_and_delta_rule
+def test_recurrence_in_chunks_equals_its_definition(
+    beta: bool, decay: Decay, packed: bool, chunk: int | None, precision: Precision
+) -> None:
+    inputs = Dice().recurrent(decay, beta=beta)
+    documents = Dice().documents() if packed else None
+    fast = with_options(recurrence(chunked, inputs), documents_BT=documents, chunk=chunk)
+    slow = with_options(recurrence(reference, inputs), documents_BT=documents)
+    assert_equal(fast, slow, inputs, precision)
+
+
+@pytest.mark.parametrize("decay", ["scalar", "channel"])
+@linear_attention_and_delta_rule
+class TestExtremeDecay:
+    @each_precision
+    def test_all_or_nothing_is_exact(self, beta: bool, decay: Decay, precision: Precision) -> None:
+        inputs = Dice().recurrent(decay, beta=beta)
+        forgets = Dice(seed=1).uniform(*inputs["log_decay"].shape) < 0.5
+        inputs["log_decay"] = torch.where(forgets, -20.0, 0.0).double()
+        fast, slow = recurrence(chunked, inputs), recurrence(reference, inputs)
+        assert_equal(fast, slow, inputs, precision)
+
+    @each_precision
+    def test_strong_beside_gentle_is_exact(
+        self, beta: bool, decay: Decay, precision: Precision
+    ) -> None:
+        inputs = Dice().recurrent(decay, beta=beta)
+        forgets = Dice(seed=1).uniform(*inputs["log_decay"].shape) < 0.5
+        inputs["log_decay"] = torch.where(forgets, -20.0, 0.01 * inputs["log_decay"])
+        fast, slow = recurrence(chunked, inputs), recurrence(reference, inputs)
+        assert_equal(fast, slow, inputs, precision)
+
+    def test_stays_finite_where_the_sum_over_a_chunk_overflows_exp(
+        self, beta: bool, decay: Decay
+    ) -> None:
+        inputs = Dice().recurrent(decay, beta=beta)
+        inputs["log_decay"] = torch.full_like(inputs["log_decay"], -1000.0)
+        results = values_and_gradients(recurrence(chunked, inputs), cast(inputs, torch.float32))
+        assert all(x.isfinite().all() for x in results.values())
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(
+    shape=st.tuples(
+        st.integers(1, 3),
+        st.integers(1, 20),
+        st.integers(1, 3),
+        st.integers(1, 5),
+        st.integers(1, 5),
+    ),
+    decay=st.sampled_from(DECAYS),
+    beta=st.booleans(),
+    packed=st.booleans(),
+    chunk=st.integers(1, 24),
+    seed=st.integers(0, 99),
+)
+def test_recurrence_equals_its_definition_at_any_shape(
+    shape: tuple[int, int, int, int, int],
+    decay: Decay,
+    beta: bool,
+    packed: bool,
+    chunk: int,
+    seed: int,
+) -> None:
+    inputs = Dice(seed).recurrent(decay, beta=beta, shape=shape)
+    documents = Dice(seed).documents(*shape[:2]) if packed else None
+    fast = with_options(recurrence(chunked, inputs), documents_BT=documents, chunk=chunk)
+    slow = with_options(recurrence(reference, inputs), documents_BT=documents)
+    assert_equal(fast, slow, inputs)
+
+
+def test_delta_rule_with_beta_two_reflects() -> None:
+    """Storing the same pair at b = 2 twice takes the memory back to where it was: S k = 0."""
+    k_BTHK = F.normalize(Dice().normal(B, 1, H, K), dim=-1).expand(B, 2, H, K)
+    v_BTHV = Dice(seed=1).normal(B, 1, H, V).expand(B, 2, H, V)
+    o_BTHV = ops.delta_rule(k_BTHK, k_BTHK, v_BTHV, torch.full((B, 2, H), 2.0).double())
+    assert distance(o_BTHV[:, 0], 2 * v_BTHV[:, 0]) <= 1e-9
+    assert distance(o_BTHV[:, 1], torch.zeros_like(v_BTHV[:, 1])) <= 1e-9
+
+
+def test_delta_rule_recalls_the_last_value_of_a_key() -> None:
+    """With b = 1 and orthogonal keys the memory is a dictionary."""
+    keys_TK = torch.eye(4).double()[[0, 1, 2, 0, 1]]
+    values_TV = Dice().normal(5, V)
+    q_TK = torch.eye(4).double()[[0, 1, 2, 0, 2]]
+    o_BTHV = ops.delta_rule(
+        *(x[None, :, None] for x in (q_TK, keys_TK, values_TV)), torch.ones(1, 5, 1).double()
+    )
+    assert distance(o_BTHV[0, :, 0], values_TV[[0, 1, 2, 3, 2]]) <= 1e-9
+
+
+# ---------------------------------------------------------------- attention and convolution
+
+
+@with_and_without_documents
+@each_precision
+def test_softmax_attention_equals_its_definition(packed: bool, precision: Precision) -> None:
+    documents = Dice().documents() if packed else None
+    fast, slow = (with_options(softmax(m), documents_BT=documents) for m in (chunked, reference))
+    assert_equal(fast, slow, Dice().attention(), precision)
+
+
+@with_and_without_documents
+@each_precision
+@pytest.mark.parametrize("window", WINDOWS)
+def test_sliding_window_attention_equals_its_definition(
+    window: int, packed: bool, precision: Precision
+) -> None:
+    documents = Dice().documents() if packed else None
+    fast, slow = (
+        with_options(sliding_window(m), documents_BT=documents) for m in (chunked, reference)
+    )
+    assert_equal(fast, slow, Dice().attention(window=window), precision)
+
+
+@with_and_without_documents
+@each_precision
+@pytest.mark.parametrize("window", WINDOWS)
+def test_short_convolution_equals_its_definition(
+    window: int, packed: bool, precision: Precision
+) -> None:
+    documents = Dice().documents() if packed else None
+    fast, slow = (
+        with_options(convolution(m), documents_BT=documents) for m in (chunked, reference)
+    )
+    inputs = {"x": Dice().normal(B, T, 7), "weight": Dice(seed=1).normal(7, window)}
+    assert_equal(fast, slow, inputs, precision)
+
+
+def test_a_window_of_one_reads_the_own_value() -> None:
+    inputs = Dice().attention(window=1)
+    assert distance(sliding_window(ops)(**inputs), inputs["v"]) <= 1e-9
+
+
+def test_a_window_over_everything_without_bias_is_softmax_attention() -> None:
+    inputs = Dice().attention()
+    everything = sliding_window(ops)(**inputs, bias=torch.zeros(H, T).double())
+    assert distance(everything, softmax(ops)(**inputs)) <= 1e-9
+
+
+def test_products_of_rotated_vectors_depend_on_their_distance_only() -> None:
+    q_BTHK, k_BTHK = Dice().normal(B, 1, H, 6), Dice(seed=1).normal(B, 1, H, 6)
+    products = [
+        (ops.rotate(q_BTHK, first=at + 9) * ops.rotate(k_BTHK, first=at)).sum(-1)
+        for at in (0, 5, 40)
+    ]
+    assert distance(products[1], products[0]) <= 1e-9
+    assert distance(products[2], products[0]) <= 1e-9
+
+
+def test_rotating_from_a_place_on_equals_rotating_everything() -> None:
+    x_BTHK = Dice().normal(B, T, H, 6)
+    assert distance(ops.rotate(x_BTHK[:, 17:], first=17), ops.rotate(x_BTHK)[:, 17:]) <= 1e-9
+
+
+# ---------------------------------------------------------------- documents
+
+
+@each_decay
+@linear_attention_and_delta_rule
+def test_recurrence_over_packed_documents_equals_each_alone(beta: bool, decay: Decay) -> None:
+    inputs = Dice().recurrent(decay, beta=beta)
+    assert_apart_equals_packed(recurrence(ops, inputs), inputs)
+
+
+def test_softmax_attention_over_packed_documents_equals_each_alone() -> None:
+    assert_apart_equals_packed(softmax(ops), Dice().attention())
+
+
+def test_sliding_window_attention_over_packed_documents_equals_each_alone() -> None:
+    bias_HW = Dice().normal(H, 4)
+    assert_apart_equals_packed(sliding_window(ops), Dice().attention(), bias=bias_HW)
+
+
+def test_short_convolution_over_packed_documents_equals_each_alone() -> None:
+    x_BTD, weight_DW = Dice().normal(B, T, 7), Dice().normal(7, 4)
+    assert_apart_equals_packed(convolution(ops), {"x": x_BTD}, weight=weight_DW)
+
+
+# ---------------------------------------------------------------- one token at a time
+
+
+@each_decay
+def test_linear_attention_step_by_step_equals_all_at_once(decay: Decay) -> None:
+    inputs = Dice().recurrent(decay, beta=False)
+    S_BHVK, outputs = torch.zeros(B, H, V, K).double(), []
+    for t in range(T):
+        now = {name: x[:, t] for name, x in inputs.items()}
+        o_BHV, S_BHVK = ops.linear_attention_step(
+            now["q"], now["k"], now["v"], S_BHVK, now.get("log_decay")
+        )
+        outputs.append(o_BHV)
+    assert distance(torch.stack(outputs, dim=1), linear_attention(ops)(**inputs)) <= 1e-9
+
+
+@each_decay
+def test_delta_rule_step_by_step_equals_all_at_once(decay: Decay) -> None:
+    inputs = Dice().recurrent(decay, beta=True)
+    S_BHVK, outputs = torch.zeros(B, H, V, K).double(), []
+    for t in range(T):
+        now = {name: x[:, t] for name, x in inputs.items()}
+        o_BHV, S_BHVK = ops.delta_rule_step(
+            now["q"], now["k"], now["v"], now["beta"], S_BHVK, now.get("log_decay")
+        )
+        outputs.append(o_BHV)
+    assert distance(torch.stack(outputs, dim=1), delta_rule(ops)(**inputs)) <= 1e-9
+
+
+def test_softmax_attention_step_by_step_equals_all_at_once() -> None:
+    inputs = Dice().attention()
+    keys, values, outputs = torch.zeros(B, 0, H, K), torch.zeros(B, 0, H, V), []
+    for t in range(T):
+        now = {name: x[:, t] for name, x in inputs.items()}
+        o_BHV, keys, values = ops.softmax_attention_step(
+            now["q"], now["k"], now["v"], keys.double(), values.double()
+        )
+        outputs.append(o_BHV)
+    assert distance(torch.stack(outputs, dim=1), softmax(ops)(**inputs)) <= 1e-9
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_sliding_window_attention_step_by_step_equals_all_at_once(window: int) -> None:
+    inputs = Dice().attention(window=window)
+    recent, outputs = torch.zeros(B, window - 1, H, K + V + 1).double(), []
+    for t in range(T):
+        q_BHK, k_BHK, v_BHV = (inputs[name][:, t] for name in ("q", "k", "v"))
+        o_BHV, recent = ops.sliding_window_attention_step(
+            q_BHK, k_BHK, v_BHV, inputs["bias"], recent
+        )
+        outputs.append(o_BHV)
+    assert distance(torch.stack(outputs, dim=1), sliding_window(ops)(**inputs)) <= 1e-9
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+def test_short_convolution_step_by_step_equals_all_at_once(window: int) -> None:
+    x_BTD, weight_DW = Dice().normal(B, T, 7), Dice(seed=1).normal(7, window)
+    recent, outputs = torch.zeros(B, window - 1, 7).double(), []
+    for t in range(T):
+        y_BD, recent = ops.short_convolution_step(x_BTD[:, t], weight_DW, recent)
+        outputs.append(y_BD)
+    together = ops.short_convolution(x_BTD, weight_DW)
+    assert distance(torch.stack(outputs, dim=1), together) <= 1e-9
+
+
+# ---------------------------------------------------------------- the backward written by hand
+
+
+def channel_pairs(*, packed: bool) -> tuple[Callable[..., Any], tuple[Tensor, Tensor, Tensor]]:
+    """`_ChannelPairs` of (q, k, g) over 2 rows, 2 chunks, 2 heads, 3 positions, 2 channels."""
+    q, k = (Dice(seed).normal(2, 2, 2, 3, 2).requires_grad_() for seed in (0, 1))
+    g = (-Dice(seed=2).uniform(2, 2, 2, 3, 2)).cumsum(dim=-2).requires_grad_()
+    pairs_BN1CC = torch.ones(3, 3, dtype=torch.bool).tril()[None, None, None]
+    if packed:
+        documents_BNC = Dice().documents(2, 6).unflatten(1, (2, 3))
+        same_BNCC = documents_BNC[..., :, None] == documents_BNC[..., None, :]
+        pairs_BN1CC = pairs_BN1CC & same_BNCC[:, :, None]
+    return lambda *qkg: chunked._ChannelPairs.apply(*qkg, pairs_BN1CC), (q, k, g)
+
+
+@with_and_without_documents
+def test_backward_of_channel_pairs_is_the_numerical_gradient(packed: bool) -> None:
+    pairs, inputs = channel_pairs(packed=packed)
+    assert torch.autograd.gradcheck(pairs, inputs)
+
+
+def test_second_derivative_of_channel_pairs_is_right_or_refused() -> None:
+    """A program that learns at test time may differentiate twice: never a silent wrong number."""
+    pairs, inputs = channel_pairs(packed=False)
+    try:
+        right = torch.autograd.gradgradcheck(pairs, inputs, raise_exception=False)
+    except RuntimeError as error:
+        right = "differentiate twice" in str(error)
+    assert right
