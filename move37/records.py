@@ -103,6 +103,7 @@ class Assignment:
 
     source: str
     checks: tuple[str, ...]
+    excused: tuple[str, ...]  # checks that may fail: a quadratic baseline says so by declaration
     level: Level
     budgets: tuple[TaskBudget, ...]
     seeds: tuple[int, ...]

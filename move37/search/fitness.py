@@ -188,6 +188,8 @@ class Scale:
             variance += (slope * deviation) ** 2 / seeds
         if form == "paper":
             value += judged / 3
+        if result is self.reference:
+            variance = 0.0  # zero by definition, not by measurement
         freedom = min(noise.freedom for noise in self.noise.values())
         reach = interval(value, math.sqrt(variance), freedom)
         return Fitness(value, reach, means["loss"], means["benchmark"], judged)

@@ -144,8 +144,8 @@ def _steps(dots: Sequence[Dot]) -> list[Line]:
 
 # ---------------------------------------------------------------- the lineage
 
-NODE_WIDTH, NODE_HEIGHT = 208, 28
-COLUMN, ROW = NODE_WIDTH + 56, NODE_HEIGHT + 10
+NODE_WIDTH, NODE_HEIGHT = 240, 28
+COLUMN, ROW = NODE_WIDTH + 48, NODE_HEIGHT + 10
 
 
 class Node(NamedTuple):

@@ -95,26 +95,15 @@ def cast(inputs: Inputs, dtype: torch.dtype) -> Inputs:
 
 
 def linear_attention(module: Any) -> Operator:
-    def run(
-        q: Tensor, k: Tensor, v: Tensor, log_decay: Tensor | None = None, **more: Any
-    ) -> Tensor:
-        return module.linear_attention(q, k, v, log_decay, **more)
-
-    return run
+    return lambda q, k, v, log_decay=None, **more: module.linear_attention(
+        q, k, v, log_decay, **more
+    )
 
 
 def delta_rule(module: Any) -> Operator:
-    def run(
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        beta: Tensor,
-        log_decay: Tensor | None = None,
-        **more: Any,
-    ) -> Tensor:
-        return module.delta_rule(q, k, v, beta, log_decay, **more)
-
-    return run
+    return lambda q, k, v, beta, log_decay=None, **more: module.delta_rule(
+        q, k, v, beta, log_decay, **more
+    )
 
 
 def recurrence(module: Any, inputs: Inputs) -> Operator:
@@ -260,7 +249,7 @@ def test_recurrence_equals_its_definition_at_any_shape(
 
 
 def test_delta_rule_with_beta_two_reflects() -> None:
-    """Storing the same pair at b = 2 twice takes the memory back to where it was: S k = 0."""
+    """Storing a pair twice at b = 2 leaves the memory as it was before: S k = 2 v, then 0."""
     k_BTHK = F.normalize(Dice().normal(B, 1, H, K), dim=-1).expand(B, 2, H, K)
     v_BTHV = Dice(seed=1).normal(B, 1, H, V).expand(B, 2, H, V)
     o_BTHV = ops.delta_rule(k_BTHK, k_BTHK, v_BTHV, torch.full((B, 2, H), 2.0).double())
@@ -270,13 +259,12 @@ def test_delta_rule_with_beta_two_reflects() -> None:
 
 def test_delta_rule_recalls_the_last_value_of_a_key() -> None:
     """With b = 1 and orthogonal keys the memory is a dictionary."""
-    keys_TK = torch.eye(4).double()[[0, 1, 2, 0, 1]]
-    values_TV = Dice().normal(5, V)
-    q_TK = torch.eye(4).double()[[0, 1, 2, 0, 2]]
-    o_BTHV = ops.delta_rule(
-        *(x[None, :, None] for x in (q_TK, keys_TK, values_TV)), torch.ones(1, 5, 1).double()
-    )
-    assert distance(o_BTHV[0, :, 0], values_TV[[0, 1, 2, 3, 2]]) <= 1e-9
+    eye_KK = torch.eye(3).double()
+    k_BTHK = eye_KK[[0, 1, 2, 0, 1]].view(1, 5, 1, 3)
+    q_BTHK = eye_KK[[0, 1, 2, 0, 2]].view(1, 5, 1, 3)
+    v_BTHV = Dice().normal(1, 5, 1, V)
+    o_BTHV = ops.delta_rule(q_BTHK, k_BTHK, v_BTHV, torch.ones(1, 5, 1).double())
+    assert distance(o_BTHV, v_BTHV[:, [0, 1, 2, 3, 2]]) <= 1e-9
 
 
 # ---------------------------------------------------------------- attention and convolution
@@ -441,10 +429,11 @@ def channel_pairs(*, packed: bool) -> tuple[Callable[..., Any], tuple[Tensor, Te
     g = (-Dice(seed=2).uniform(2, 2, 2, 3, 2)).cumsum(dim=-2).requires_grad_()
     pairs_BN1CC = torch.ones(3, 3, dtype=torch.bool).tril()[None, None, None]
     if packed:
-        documents_BNC = Dice().documents(2, 6).unflatten(1, (2, 3))
+        documents_BNC = Dice().documents(2, 6).view(2, 2, 3)
         same_BNCC = documents_BNC[..., :, None] == documents_BNC[..., None, :]
         pairs_BN1CC = pairs_BN1CC & same_BNCC[:, :, None]
-    return lambda *qkg: chunked._ChannelPairs.apply(*qkg, pairs_BN1CC), (q, k, g)
+    apply: Callable[..., Any] = chunked._ChannelPairs.apply
+    return lambda *qkg: apply(*qkg, pairs_BN1CC), (q, k, g)
 
 
 @with_and_without_documents

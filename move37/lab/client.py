@@ -1,0 +1,163 @@
+"""Hands an assignment to a fresh child process and returns its outcome.
+
+However a child ends (exception, exit, kill, hang, flood, garbage, memory), an outcome comes back;
+only our own faults raise. Safe to call from several threads.
+"""
+
+import array
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from types import TracebackType
+
+from move37.records import Assignment, Crashed, Measured, Outcome, Rejected, from_json, to_json
+
+# What a child may know of the environment. Keys of model providers are not among it.
+ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH")
+GRACE_SECONDS = 30.0  # beyond the child's own limit, for a busy machine; the warden keeps the limit
+START_SECONDS = 300.0  # importing torch from a cold disk
+
+Progress = Callable[[str], None]
+
+
+class LabError(RuntimeError):
+    """The lab itself failed; the run cannot go on."""
+
+
+class Lab:
+    """Examines candidates, each in a child of its own, forked from a process that holds torch."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+
+    def __enter__(self) -> "Lab":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def examine(
+        self, assignment: Assignment, progress: Progress = lambda stage: None
+    ) -> Outcome:
+        """Returns how the examination ended; `progress` is told each stage.
+
+        Raises LabError if the lab's own processes fail.
+        """
+        ours, theirs = socket.socketpair()
+        with ours:
+            with theirs:
+                self._hand_over(theirs)
+            request = {
+                "assignment": to_json(assignment),
+                "seconds": assignment.limit_seconds,
+                "bytes": 0 if assignment.device.startswith("cuda") else assignment.limit_bytes,
+            }
+            ours.settimeout(assignment.limit_seconds + GRACE_SECONDS)
+            try:
+                ours.sendall(json.dumps(request).encode() + b"\n")
+                with ours.makefile("rb") as lines:
+                    return _listen(lines, progress)
+            except TimeoutError:
+                raise LabError("the warden of an examination did not answer in time") from None
+            except (BrokenPipeError, ConnectionResetError) as error:
+                raise LabError("the warden of an examination died") from error
+
+    def close(self) -> None:
+        """Ends the lab's processes and all that they started."""
+        with self._lock:
+            if self._control is not None:
+                self._control.close()
+            if self._process is not None:
+                try:
+                    self._process.wait(timeout=2)
+                except subprocess.TimeoutExpired:
+                    self._process.kill()
+                    self._process.wait()
+            self._control = self._process = None
+
+    def _hand_over(self, descriptor: socket.socket) -> None:
+        """Gives the zygote one end of an examination's socket; starts the zygote if need be."""
+        with self._lock:
+            if self._control is None or self._process is None or self._process.poll() is not None:
+                self._start()
+            assert self._control is not None
+            rights = array.array("i", [descriptor.fileno()])
+            message = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)]
+            try:
+                self._control.sendmsg([b"x"], message)
+            except (BrokenPipeError, ConnectionResetError) as error:
+                raise LabError("the process that holds torch died") from error
+
+    def _start(self) -> None:
+        if self._control is not None:
+            self._control.close()
+        ours, theirs = socket.socketpair()
+        kept = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
+        threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "move37.lab.zygote", str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            env=kept | threads | {"PYTHONHASHSEED": "0"},
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C reaches the office only
+        )
+        theirs.close()
+        ours.settimeout(START_SECONDS)
+        with contextlib.suppress(ConnectionResetError):
+            if ours.recv(16) == b"ready\n":
+                self._control = ours
+                return
+        status = self._process.wait()
+        raise LabError(
+            f"the process that holds torch ended with status {status} before it was ready; "
+            "its message stands above: `move37 doctor` checks the installation"
+        )
+
+
+def _listen(lines: "socket.SocketIO | object", progress: Progress) -> Outcome:
+    """Reads a warden's lines up to the last one. What the child said is not believed, but parsed."""
+    stage, outcome, garbage = "start", None, ""
+    for line in lines:  # type: ignore[attr-defined]
+        message = json.loads(line)  # the warden's own words: a fault here is ours
+        if "said" in message:
+            try:
+                said = json.loads(message["said"])
+                if "stage" in said:
+                    stage = str(said["stage"])[:100]
+                    progress(stage)
+                else:
+                    outcome = _outcome(said["outcome"])
+            except (ValueError, TypeError, KeyError, RecursionError) as error:
+                garbage = f"{error}: {message['said'][:80]!r}"
+            continue
+        if garbage:
+            return Crashed(stage, f"said what no examination says: {garbage}")
+        if outcome is not None and message["ended"] == "exit":
+            return outcome
+        told = {"exit": "ended by itself", "signal": "was killed"}.get(message["ended"], "ended")
+        printed = message["printed"].strip()[-500:]
+        reason = f"the process {told}: {message['detail']}"
+        if message["ended"] == "time":
+            reason = f"time limit: {message['detail']}"
+        return Crashed(stage, f"{reason}\n{printed}" if printed else reason)
+    raise LabError("the warden of an examination ended without its last word")
+
+
+def _outcome(data: object) -> Outcome:
+    kinds = {kind.__name__: kind for kind in (Rejected, Crashed, Measured)}
+    if not isinstance(data, dict) or data.get("type") not in kinds:
+        raise ValueError("no outcome")
+    result: Outcome = from_json(kinds[data["type"]], json.dumps(data))
+    return result

@@ -1,0 +1,143 @@
+"""One examination: verify, then train. Runs inside the child process.
+
+Whatever the candidate's program raises becomes a Crashed with the stage at which it happened;
+the warden (see `zygote`) does the same for whatever ends the process.
+"""
+
+import copy
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+from torch import nn
+
+from move37.lab.loading import FILE, NoMixer, load_mixer
+from move37.nn.language_model import LanguageModel, MixerFactory, TooLarge
+from move37.records import (
+    Assignment,
+    CheckResult,
+    Crashed,
+    Measured,
+    Measurement,
+    Outcome,
+    Rejected,
+    TaskBudget,
+)
+from move37.tasks import task
+from move37.train.trainer import Diverged, build, train
+from move37.verify import CHECKS, Subject
+
+Report = Callable[[str], None]
+
+# Trained weights are larger than drawn ones: float64 rounding grows with them.
+TRAINED_TOLERANCE = 1e-6
+
+
+def examine(assignment: Assignment, report: Report) -> Outcome:
+    """Returns how the examination ended; `report` is told each stage as it begins."""
+    stage = "load"
+
+    def enter(name: str) -> None:
+        nonlocal stage
+        stage = name
+        report(name)
+
+    try:
+        enter("load")
+        return _examine(assignment, enter)
+    except NoMixer as error:
+        return Rejected("interface", str(error))
+    except Exception as error:  # noqa: BLE001  whatever a candidate raises is a value here
+        return Crashed(stage, describe(error))
+
+
+def _examine(assignment: Assignment, enter: Report) -> Outcome:
+    make = load_mixer(assignment.source)
+    checks: list[CheckResult] = []
+    for name in assignment.checks:
+        enter(f"verify: {name}")
+        started = time.perf_counter()
+        result = _fits(make, assignment) if name == "fits" else CHECKS[name](_subject(make, assignment))
+        checks.append(replace(result, seconds=time.perf_counter() - started))
+        if result.verdict == "failed" and name not in assignment.excused:
+            return Rejected(name, result.evidence, tuple(checks))
+
+    measurements: list[Measurement] = []
+    for seed in assignment.seeds:
+        for budget in assignment.budgets:
+            where = f"train: {budget.task}, seed {seed}"
+            enter(where)
+            try:
+                measurement, model = train(
+                    make,
+                    budget,
+                    seed=seed,
+                    stops=assignment.stops,
+                    device=assignment.device,
+                    progress=lambda share, where=where: enter(f"{where}, {share:.0%}"),  # type: ignore[misc]
+                )
+            except Diverged as error:
+                told = f"{budget.task} with seed {seed}: {error}"
+                return Rejected("trainable", told, tuple(checks))
+            measurements.append(measurement)
+            enter(f"verify: {budget.task} with trained weights")
+            after = _prefix_after_training(model, budget, assignment.device)
+            if after.verdict == "failed":
+                return Rejected(after.check, after.evidence, (*checks, after))
+    return Measured(tuple(checks), tuple(measurements))
+
+
+def _subject(make: MixerFactory, assignment: Assignment) -> Subject:
+    size = assignment.budgets[0].model
+    return Subject(make, size.width, size.heads, assignment.level)
+
+
+def _fits(make: MixerFactory, assignment: Assignment) -> CheckResult:
+    """The model around the mixer meets the parameter budget of every task."""
+    for budget in assignment.budgets:
+        try:
+            build(make, budget, seed=0)
+        except TooLarge as error:
+            return CheckResult("fits", "failed", str(error))
+    sizes = sorted({budget.model.parameters for budget in assignment.budgets})
+    told = " and ".join(f"{size:,}" for size in sizes)
+    return CheckResult("fits", "passed", f"a model of {told} parameters has room for it")
+
+
+@torch.no_grad()
+def _prefix_after_training(model: LanguageModel, budget: TaskBudget, device: str) -> CheckResult:
+    """The trained model says the same of a scored sequence when its end is not there yet."""
+    held_out = task(budget.task).held_out(batch=budget.batch, length=budget.length)
+    tokens_BT = held_out[0].inputs_BT[:8].to(device)
+    exact = copy.deepcopy(model).double().eval()
+    whole_BTC = exact(tokens_BT)
+    scale = max(1.0, whole_BTC.abs().max().item())
+    for t in (1, budget.length // 3, budget.length // 2, budget.length - 1):
+        gap = (exact(tokens_BT[:, :t]) - whole_BTC[:, :t]).abs().max().item() / scale
+        if not gap <= TRAINED_TOLERANCE:
+            told = f"trained on {budget.task}, the first {t} outputs move by {gap:.1e} when the sequence ends there"
+            return CheckResult("prefix", "failed", told)
+    return CheckResult("prefix", "passed", f"holds with the weights trained on {budget.task}")
+
+
+def describe(error: BaseException) -> str:
+    """Returns the error in a few lines, with the candidate's own lines of the traceback."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.filename == FILE] or list(frames[-1:])
+    lines = [f"line {frame.lineno}: {frame.line}" for frame in own[-3:]]
+    message = str(error).strip().splitlines()
+    told = f"{type(error).__name__}: {message[0][:300] if message else ''}".rstrip(": ")
+    return "\n".join([told, *lines])
+
+
+def prepare() -> None:
+    """Loads what every examination needs, so that children forked from here need not."""
+    import torch._dynamo  # noqa: F401, PLC0415  the optimisers import it at their first use
+
+    from move37.tasks.language import speeches  # noqa: PLC0415
+
+    speeches()
+    torch.set_num_threads(1)
+    nn.Linear(1, 1)

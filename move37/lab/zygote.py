@@ -1,0 +1,252 @@
+"""The process from which examinations are forked: torch imported once, environment clean.
+
+    office --control socket--> zygote --fork--> warden --fork--> child (candidate's program)
+    office <-------- one socket per examination --------> warden <--pipe-- child
+
+The zygote runs one thread and no torch operation, so that it can fork safely. For each request it
+forks a warden. The warden never runs the candidate's program: it forks the child that does,
+passes on the child's words as data, keeps time and amount, kills the child's whole process group
+at the end, and tells the office how the child ended. When the office goes away, its sockets close,
+and wardens and zygote end themselves with all that they started.
+
+Covered: exceptions, exit, kill, time, memory, floods on the pipe and on stdout, forks.
+Not covered here: files, network and system calls of the candidate's program.
+"""
+
+import array
+import contextlib
+import ctypes
+import gc
+import json
+import os
+import resource
+import selectors
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+REPLY_LIMIT = 4 << 20  # bytes that a child may say in one examination; a reply has about 10 kB
+STDOUT_KEPT = 2_000  # last bytes of a child's printing, kept as evidence when it dies
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+
+
+def main(control_fd: int) -> None:
+    """Serves requests from the control socket until it closes."""
+    from move37.lab import worker  # noqa: PLC0415  only here: a child of tests may not need torch
+
+    worker.prepare()
+    gc.collect()
+    gc.freeze()  # children then do not touch, hence not copy, what is shared
+    control = socket.socket(fileno=control_fd)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the office's to handle
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # wardens are not waited for
+    control.sendall(b"ready\n")
+    while True:
+        message, descriptors = _receive(control)
+        if not message:
+            return
+        if os.fork() == 0:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            control.close()
+            status = 1
+            try:
+                warden(socket.socket(fileno=descriptors[0]), worker.examine)
+                status = 0
+            finally:
+                os._exit(status)
+        os.close(descriptors[0])
+
+
+def _receive(control: socket.socket) -> tuple[bytes, list[int]]:
+    message, ancillary, _, _ = control.recvmsg(1, socket.CMSG_LEN(array.array("i").itemsize))
+    descriptors = array.array("i")
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
+    return message, list(descriptors)
+
+
+def warden(office: socket.socket, examine: Callable[[Any, Callable[[str], None]], Any]) -> None:
+    """Runs one examination in a child, and tells the office its words and how it ended.
+
+    From the office comes one line, the assignment. To the office go lines of JSON: {"said": text}
+    for each line of the child, and at last {"ended": "exit" | "signal" | "time" | "flood",
+    "detail": text, "printed": text}.
+    """
+    with office.makefile("rb") as lines:
+        request = json.loads(lines.readline())
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)  # grandchildren that lose their parent come to us
+    words_in, words_out = os.pipe()
+    printed_in, printed_out = os.pipe()
+    child = os.fork()
+    if child == 0:
+        office.close()
+        os.close(words_in)
+        os.close(printed_in)
+        _become_child(request, words_out, printed_out, examine)
+    os.close(words_out)
+    os.close(printed_out)
+    try:
+        ended, detail, printed = _watch(office, child, words_in, printed_in, request["seconds"])
+    finally:
+        _kill_all(child)
+    _say(office, {"ended": ended, "detail": detail, "printed": printed})
+
+
+def _watch(
+    office: socket.socket, child: int, words: int, printed: int, seconds: float
+) -> tuple[str, str, str]:
+    """Passes on the child's words until it closes its pipe, dies, floods, or its time is over."""
+    deadline = time.monotonic() + seconds
+    tail, line, total = b"", b"", 0
+    with selectors.DefaultSelector() as selector:
+        selector.register(words, selectors.EVENT_READ)
+        selector.register(printed, selectors.EVENT_READ)
+        selector.register(office, selectors.EVENT_READ)
+        open_pipes = {words, printed}
+        while words in open_pipes:
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return "time", f"still running after {seconds:g} s", _text(tail)
+            # Woken twice a second: a grandchild may hold the pipe of a child that is gone.
+            for key, _ in selector.select(min(left, 0.5)):
+                if key.fileobj is office:
+                    if not office.recv(1):  # the office is gone
+                        return "time", "the office closed", ""
+                    continue
+                data = os.read(key.fd, 65536)
+                if not data:
+                    selector.unregister(key.fd)
+                    open_pipes.discard(key.fd)
+                elif key.fd == printed:
+                    tail = (tail + data)[-STDOUT_KEPT:]
+                else:
+                    total += len(data)
+                    if total > REPLY_LIMIT:
+                        return "flood", f"said more than {REPLY_LIMIT >> 20} MiB", _text(tail)
+                    *complete, line = (line + data).split(b"\n")
+                    for one in complete:
+                        _say(office, {"said": _text(one)})
+            status = _status(child)
+            if status is not None and not _readable(words):
+                return (*status, _text(tail))
+    # The pipe is closed; the process ends now or is ended.
+    for _ in range(100):
+        status = _status(child)
+        if status is not None:
+            return (*status, _text(tail))
+        time.sleep(0.005)
+    return "exit", "closed its pipe and went on", _text(tail)
+
+
+def _status(child: int) -> tuple[str, str] | None:
+    """Says how the child ended, or None while it runs. Does not reap it: its number stays taken."""
+    info = os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    if info is None:
+        return None
+    if info.si_code == os.CLD_EXITED:
+        return "exit", f"exit status {info.si_status}"
+    return "signal", signal.Signals(info.si_status).name
+
+
+def _readable(descriptor: int) -> bool:
+    with selectors.DefaultSelector() as selector:
+        selector.register(descriptor, selectors.EVENT_READ)
+        return bool(selector.select(0))
+
+
+def _kill_all(child: int) -> None:
+    """Kills the child's process group, and whatever of its offspring has come to us."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(child, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(child, signal.SIGKILL)
+    deadline = time.monotonic() + 2
+    while time.monotonic() < deadline:
+        try:
+            ended, _ = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if ended == 0:
+            for orphan in _children():
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(orphan, signal.SIGKILL)
+            time.sleep(0.002)
+
+
+def _children() -> list[int]:
+    """Returns the processes whose parent is this one (Linux; elsewhere none are found)."""
+    try:
+        with open(f"/proc/self/task/{os.getpid()}/children") as file:
+            return [int(number) for number in file.read().split()]
+    except FileNotFoundError:
+        return []
+
+
+def _become_child(
+    request: dict[str, Any],
+    words: int,
+    printed: int,
+    examine: Callable[[Any, Callable[[str], None]], Any],
+) -> None:
+    """Runs the examination and never returns."""
+    status = 1
+    try:
+        os.setsid()
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nothing, 0)
+        os.dup2(printed, 1)
+        os.dup2(printed, 2)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        if request["bytes"] and sys.platform == "linux":
+            most = _virtual_bytes() + request["bytes"]
+            resource.setrlimit(resource.RLIMIT_AS, (most, most))
+
+        from move37.records import Assignment, from_json, to_data, to_json  # noqa: PLC0415
+
+        def say(data: dict[str, Any]) -> None:
+            line = json.dumps(data, allow_nan=False).encode() + b"\n"
+            while line:
+                line = line[os.write(words, line) :]
+
+        assignment = from_json(Assignment, request["assignment"])
+        outcome = examine(assignment, lambda stage: say({"stage": stage}))
+        to_json(outcome)  # raises here, not in the office, if a number is NaN
+        say({"outcome": to_data(outcome)})
+        status = 0
+    except BaseException:
+        import traceback  # noqa: PLC0415
+
+        traceback.print_exc()
+        sys.stderr.flush()
+        raise
+    finally:
+        os._exit(status)
+
+
+def _virtual_bytes() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _prctl(option: int, value: int) -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+def _text(data: bytes) -> str:
+    return data.decode(errors="replace")
+
+
+def _say(office: socket.socket, data: dict[str, str]) -> None:
+    with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # the office is gone
+        office.sendall(json.dumps(data).encode() + b"\n")
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))

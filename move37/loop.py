@@ -1,0 +1,366 @@
+"""The discovery loop: the one place where researcher, lab, search and store meet.
+
+Parallelism is a pool around it. The brief of an experiment knows the experiments that are older by
+the preset's lag, and nothing else decides it: so one worker and two give the same records. The
+store is the only state: a killed run goes on by starting it again, resuming has no code of its own.
+"""
+
+import contextlib
+import os
+import platform
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Protocol
+
+from move37 import __version__
+from move37.presets import CHECKS, Baseline, Preset
+from move37.records import (
+    Assignment,
+    Candidate,
+    Lesson,
+    Level,
+    Measured,
+    Measurement,
+    Outcome,
+    Proposal,
+    Provenance,
+    Record,
+    Rejected,
+    Stop,
+    TaskBudget,
+)
+from move37.research.analyst import analyse
+from move37.research.novelty import fingerprint
+from move37.research.researcher import Researcher
+from move37.search.fitness import Form, Scale, results
+from move37.search.pool import draw_brief, visible
+from move37.search.stopping import stops_from
+
+
+class Lab(Protocol):
+    """A child process, a pool, or a cluster: the loop cannot tell which."""
+
+    def examine(
+        self, assignment: Assignment, progress: Callable[[str], None] = ...
+    ) -> Outcome: ...
+
+
+class Keeper(Protocol):
+    """Where records are kept: see move37.store."""
+
+    def append(self, records: Sequence[Record], lessons: Sequence[Lesson] = ()) -> None: ...
+    def records(self) -> list[Record]: ...
+    def lessons(self) -> list[Lesson]: ...
+
+
+class RunFailed(RuntimeError):
+    """The run cannot go on, or has shown nothing; the message says why. No fault of the input."""
+
+
+# Told what an experiment is doing: its number, the name of the candidate, the stage.
+Watch = Callable[[int, str, str], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run is to do."""
+
+    preset: Preset
+    experiments: int  # baselines and proposals together
+    seed: int
+    workers: int = 2
+    device: str = "cpu"
+    form: Form = "noise"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What has to be the same when a run goes on."""
+        return {
+            "preset": self.preset.name,
+            "seed": self.seed,
+            "device": self.device,
+            "fitness": self.form,
+        }
+
+
+def discover(
+    plan: Plan,
+    researcher: Researcher,
+    lab: Lab,
+    store: Keeper,
+    watch: Watch = lambda experiment, name, stage: None,
+) -> Iterator[tuple[list[Record], Lesson]]:
+    """Runs experiments until the store holds as many as planned; yields each new one.
+
+    Raises RunFailed if a baseline fails, or the ruler that they are to be does not hold.
+    """
+    history, lessons = store.records(), store.lessons()
+    done = len({record.experiment for record in history})
+    baselines = len(plan.preset.baselines)
+    if done >= baselines:
+        check_ruler(plan.preset, history)
+    pool = ThreadPoolExecutor(plan.workers, thread_name_prefix="experiment")
+    running: deque[Future[list[Record]]] = deque()
+    try:
+        while done < plan.experiments:
+            number = done + len(running)
+            while number < plan.experiments and _may_start(plan, number, done):
+                known = [r for r in history if r.experiment < visible_to(plan, number)]
+                told = [one for one in lessons if one.experiment < visible_to(plan, number)]
+                work = _Experiment(plan, researcher, lab, watch, number, known, told)
+                running.append(pool.submit(work.run))
+                number += 1
+
+            records = running.popleft().result()  # in order, whichever ends first
+            lesson = analyse(records, history)
+            store.append(records, [lesson])  # first on disk, then in memory
+            history, lessons, done = [*history, *records], [*lessons, lesson], done + 1
+            yield records, lesson
+            if done == baselines:
+                check_ruler(plan.preset, history)
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def visible_to(plan: Plan, number: int) -> int:
+    """Returns how many experiments this one may know; a baseline knows none."""
+    baselines = len(plan.preset.baselines)
+    return 0 if number < baselines else visible(plan.preset.selection, number, baselines)
+
+
+def _may_start(plan: Plan, number: int, done: int) -> bool:
+    if number < len(plan.preset.baselines):
+        return True
+    return done >= max(len(plan.preset.baselines), number - plan.preset.selection.lag + 1)
+
+
+@dataclass(frozen=True)
+class _Experiment:
+    """One idea: its attempts, its seeds, and the second look at what is too good."""
+
+    plan: Plan
+    researcher: Researcher
+    lab: Lab
+    watch: Watch
+    number: int
+    known: list[Record]
+    lessons: list[Lesson]
+
+    def run(self) -> list[Record]:
+        """Returns the records of this experiment, in order."""
+        preset = self.plan.preset
+        if self.number < len(preset.baselines):
+            return self._baseline(preset.baselines[self.number])
+        records: list[Record] = []
+        for attempt in range(preset.attempts):
+            self.watch(self.number, "", "propose")
+            brief = draw_brief(
+                preset.selection,
+                self.known,
+                self.lessons,
+                experiment=self.number,
+                attempt=attempt,
+                seed=self.plan.seed,
+                baselines=len(preset.baselines),
+                failures=records,
+                form=self.plan.form,
+            )
+            candidate = Candidate.of(self.researcher.propose(brief))
+            family = ([brief.parent] if brief.parent else []) + list(brief.references)
+            parents = tuple(record.candidate.id for record in family[:1])
+            outcome = repeats(candidate.proposal, [*self.known, *records])
+            if outcome is not None:
+                records.append(self._record(len(records), candidate, parents, outcome))
+                continue
+            assignment = self._assignment(candidate, seeds=preset.seeds[:1])
+            records.append(self._examine(len(records), candidate, parents, assignment))
+            if isinstance(records[-1].outcome, Measured):
+                return self._look_closer(records)
+        return records
+
+    def _look_closer(self, records: list[Record]) -> list[Record]:
+        """Spends further seeds where the first left it open, and doubts what is too good."""
+        first = records[-1]
+        candidate, parents = first.candidate, first.parents
+        everything = [*self.known, *records]
+        for seed in self.plan.preset.seeds[1:]:
+            if not question_is_open(everything, candidate.id):
+                break
+            assignment = replace(self._assignment(candidate, seeds=(seed,)), checks=())
+            records.append(self._examine(len(records), candidate, parents, assignment))
+            everything = [*self.known, *records]
+            if not isinstance(records[-1].outcome, Measured):
+                return records
+        if too_good(everything, candidate.id):
+            assignment = replace(self._assignment(candidate, seeds=()), level="full")
+            records.append(self._examine(len(records), candidate, parents, assignment))
+        return records
+
+    def _baseline(self, baseline: Baseline) -> list[Record]:
+        candidate = Candidate.of(baseline.proposal())
+        assignment = self._assignment(candidate, self.plan.preset.seeds, baseline.excused)
+        record = self._examine(0, candidate, (), assignment)
+        if not isinstance(record.outcome, Measured):
+            raise RunFailed(f"the baseline {baseline.name} could not be measured: {record.outcome}")
+        return [record]
+
+    def _assignment(
+        self, candidate: Candidate, seeds: tuple[int, ...], excused: tuple[str, ...] = ()
+    ) -> Assignment:
+        return assignment(
+            self.plan.preset,
+            candidate.proposal.source,
+            seeds=seeds,
+            excused=excused,
+            stops=self._stops() if candidate.proposal.origin != "baseline" else (),
+            device=self.plan.device,
+        )
+
+    def _stops(self) -> tuple[Stop, ...]:
+        return stops_from(
+            measurement
+            for record in self.known
+            if record.candidate.proposal.origin == "baseline"
+            for measurement in _measurements(record)
+        )
+
+    def _examine(
+        self, step: int, candidate: Candidate, parents: tuple[str, ...], work: Assignment
+    ) -> Record:
+        name = candidate.proposal.name
+        started, moment = time.perf_counter(), datetime.now(UTC)
+        outcome = self.lab.examine(work, lambda stage: self.watch(self.number, name, stage))
+        seconds = time.perf_counter() - started
+        return self._record(step, candidate, parents, outcome, work.seeds, moment, seconds)
+
+    def _record(
+        self,
+        step: int,
+        candidate: Candidate,
+        parents: tuple[str, ...],
+        outcome: Outcome,
+        seeds: tuple[int, ...] = (),
+        moment: datetime | None = None,
+        seconds: float = 0.0,
+    ) -> Record:
+        provenance = Provenance(
+            preset=self.plan.preset.name,
+            seeds=seeds,
+            code_version=__version__,
+            device=self.plan.device,
+            hardware=hardware(),
+            started_at=(moment or datetime.now(UTC)).isoformat(timespec="seconds"),
+            seconds=seconds,
+        )
+        return Record(self.number, step, candidate, parents, outcome, provenance)
+
+
+def assignment(
+    preset: Preset,
+    source: str,
+    *,
+    seeds: tuple[int, ...],
+    excused: tuple[str, ...] = (),
+    stops: tuple[Stop, ...] = (),
+    device: str = "cpu",
+    checks: tuple[str, ...] = CHECKS,
+    budgets: tuple[TaskBudget, ...] | None = None,
+    level: Level = "quick",
+) -> Assignment:
+    """Returns the assignment that a preset gives to a program."""
+    return Assignment(
+        source=source,
+        checks=checks,
+        excused=excused,
+        level=level,
+        budgets=preset.budgets if budgets is None else budgets,
+        seeds=seeds,
+        stops=stops,
+        device=device,
+        limit_seconds=preset.limit_seconds * max(1, len(seeds)),
+        limit_bytes=preset.limit_bytes,
+    )
+
+
+def repeats(proposal: Proposal, known: Sequence[Record]) -> Rejected | None:
+    """Refuses a program that is known already, apart from comments and names of classes."""
+    mine = fingerprint(proposal.source)
+    for record in known:
+        other = record.candidate.proposal
+        same_parts = bool(proposal.components) and proposal.components == other.components
+        if same_parts or fingerprint(other.source) == mine:
+            told = f"the same program as {other.name} of experiment {record.experiment}"
+            return Rejected("novelty", told)
+    return None
+
+
+def question_is_open(records: Sequence[Record], candidate: str) -> bool:
+    """Says whether this candidate may still be better than the best baseline that may have children.
+
+    Closed once the 95 % interval of its fitness lies below: a further seed would be wasted.
+    """
+    measured = results(records)
+    scale = Scale(measured)
+    rivals = [
+        scale.fitness(result).value
+        for result in measured
+        if result.candidate.proposal.origin == "baseline"
+        and all(check.verdict != "failed" for check in result.checks)
+    ]
+    mine = next(result for result in measured if result.candidate.id == candidate)
+    return scale.fitness(mine).interval.high > max(rivals)
+
+
+def too_good(records: Sequence[Record], candidate: str) -> bool:
+    """Says whether the gain is so large that the verifier has to look again, at full level."""
+    measured = results(records)
+    mine = next(result for result in measured if result.candidate.id == candidate)
+    return Scale(measured).fitness(mine).implausible
+
+
+def check_ruler(preset: Preset, records: Sequence[Record]) -> None:
+    """Raises RunFailed unless the baselines stand as they must: a bent ruler measures nothing."""
+    ruler = preset.ruler
+    if ruler is None:
+        return
+    value = {
+        (record.candidate.proposal.name, m.seed): m.value
+        for record in records
+        for m in _measurements(record)
+        if m.task == ruler.task and record.candidate.proposal.origin == "baseline"
+    }
+    for seed in preset.seeds:
+        better, worse = value[ruler.better, seed], value[ruler.worse, seed]
+        ceiling = value[ruler.ceiling, seed]
+        told = (
+            f"on {ruler.task} with seed {seed}, {ruler.better} has {better:.2f}, {ruler.worse} "
+            f"{worse:.2f}, {ruler.ceiling} {ceiling:.2f}"
+        )
+        if better - worse < ruler.gap or ceiling < ruler.near:
+            raise RunFailed(
+                f"the ruler does not hold: {told}; expected {ruler.better} above {ruler.worse} by "
+                f"{ruler.gap} and {ruler.ceiling} at least {ruler.near}. Nothing was measured "
+                "against it. The budgets of the preset are too small for this machine's library "
+                "versions, or an operator is broken: run `make test`"
+            )
+
+
+def _measurements(record: Record) -> tuple[Measurement, ...]:
+    return record.outcome.measurements if isinstance(record.outcome, Measured) else ()
+
+
+def hardware() -> str:
+    """Returns the processor, the cores and the version of PyTorch, for the provenance."""
+    name = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                name = line.split(":", 1)[1].strip()
+                break
+    return f"{name}, {os.cpu_count()} cores, torch {metadata.version('torch')}"

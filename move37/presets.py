@@ -1,0 +1,149 @@
+"""Presets: named, typed sets of budgets. A preset says all that a run needs but seed and place."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from importlib import resources
+
+from move37.records import InputError, ModelSize, Proposal, TaskBudget
+from move37.search.pool import Selection
+
+CHECKS = (
+    "fits",
+    "interface",
+    "finite",
+    "causality",
+    "prefix",
+    "independence",
+    "repeatable",
+    "gradients",
+    "sub-quadratic",
+    "documents",
+    "decoding",
+)
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """A published mixer of `move37.nn.mixers`, measured first, as every candidate is."""
+
+    name: str
+    file: str
+    motivation: str
+    components: tuple[str, ...] = ()  # what the composer may build on; () has no children
+    excused: tuple[str, ...] = ()  # checks that it fails by declaration
+
+    def proposal(self) -> Proposal:
+        """Returns the baseline as a candidate; its source is the text of its file."""
+        source = resources.files("move37.nn.mixers").joinpath(self.file).read_text("utf-8")
+        return Proposal(self.name, self.motivation, source, "baseline", self.components)
+
+
+@dataclass(frozen=True)
+class Ruler:
+    """What the baselines must show before anything is measured against them."""
+
+    task: str
+    better: str
+    worse: str
+    gap: float  # on every seed
+    ceiling: str
+    near: float  # what the ceiling must reach on every seed
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Budgets, baselines and selection of one kind of run."""
+
+    name: str
+    summary: str
+    budgets: tuple[TaskBudget, ...]
+    seeds: tuple[int, ...]  # the first for all; the others where the first leaves it open
+    proposals: int
+    attempts: int  # programs per experiment: the first, and repairs of what was refused
+    selection: Selection
+    ruler: Ruler | None
+    limit_seconds: float  # wall clock of one examination
+    limit_bytes: int = 2 << 30
+    baselines: tuple[Baseline, ...] = ()
+
+
+BASELINES = (
+    Baseline(
+        "GatedDeltaNet",
+        "gated_delta_net.py",
+        "Baseline. A memory that forgets and corrects itself. arXiv:2412.06464",
+        ("input:convolution", "features:silu", "keys:unit", "decay:scalar", "update:delta",
+         "norm:head", "gate:output"),
+    ),
+    Baseline(
+        "GatedLinearAttention",
+        "gated_linear_attention.py",
+        "Baseline. Each key channel forgets at its own rate. arXiv:2312.06635",
+        ("input:convolution", "features:identity", "keys:free", "decay:channel", "update:add",
+         "norm:head", "gate:output"),
+    ),
+    Baseline(
+        "DeltaNet",
+        "delta_net.py",
+        "Baseline and reference. A memory that corrects what it recalls. arXiv:2406.06484",
+        ("input:convolution", "features:silu", "keys:unit", "decay:none", "update:delta",
+         "norm:head", "gate:none"),
+    ),
+    Baseline(
+        "SoftmaxAttention",
+        "softmax_attention.py",
+        "Baseline. The quadratic yardstick.",
+        excused=("sub-quadratic",),
+    ),
+    Baseline(
+        "LinearAttention",
+        "linear_attention.py",
+        "Baseline. A sum of outer products, read as a weighted mean. arXiv:2006.16236",
+        ("input:convolution", "features:elu", "keys:free", "decay:none", "update:add",
+         "read:normalised", "norm:none", "gate:none"),
+    ),
+)
+
+_SMALL = ModelSize(width=32, heads=2, layers=2, parameters=24_000)
+
+LAPTOP = Preset(
+    name="laptop",
+    summary="five baselines and twenty proposals on two cores in ten minutes",
+    budgets=(
+        TaskBudget("language", 250 * 2048, 32, 64, 1e-2, _SMALL),
+        TaskBudget("recall", 260 * 1536, 64, 24, 1e-2, _SMALL),
+        TaskBudget("state tracking", 200 * 1536, 64, 24, 1e-2, _SMALL),
+    ),
+    seeds=(0, 1),
+    proposals=20,
+    attempts=3,
+    selection=Selection(cold_start=6, batch=2, lag=3),
+    ruler=Ruler("recall", "DeltaNet", "LinearAttention", 0.3, "SoftmaxAttention", 0.95),
+    limit_seconds=300.0,
+    baselines=BASELINES,
+)
+
+# Every part of a run, too short to tell anything: for tests and for a first try.
+SMOKE = replace(
+    LAPTOP,
+    name="smoke",
+    summary="the whole way in half a minute; its numbers mean nothing",
+    budgets=(
+        TaskBudget("language", 6 * 1024, 16, 64, 1e-2, _SMALL),
+        TaskBudget("recall", 6 * 384, 16, 24, 1e-2, _SMALL),
+        TaskBudget("state tracking", 6 * 384, 16, 24, 1e-2, _SMALL),
+    ),
+    proposals=4,
+    selection=Selection(cold_start=2, batch=1, lag=2),
+    ruler=None,
+    limit_seconds=120.0,
+)
+
+PRESETS: Mapping[str, Preset] = {preset.name: preset for preset in (LAPTOP, SMOKE)}
+
+
+def preset(name: str) -> Preset:
+    """Returns the preset of that name; raises InputError naming those there are."""
+    if name not in PRESETS:
+        raise InputError(f"unknown preset {name!r}: expected one of {', '.join(PRESETS)}")
+    return PRESETS[name]

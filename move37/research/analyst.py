@@ -1,0 +1,210 @@
+"""The offline analyst: what an experiment taught, in two or three sentences.
+
+Everything it says is computed: differences paired by seed, against the noise that is pooled over
+all mixers with several seeds.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from move37.records import Crashed, Lesson, Measured, Measurement, Record, Rejected
+from move37.statistics import Interval, Noise, interval, pooled_noise
+
+REFERENCE = "DeltaNet"
+
+# task -> how a weakness in it is told, in the words that the knowledge's triggers use
+WEAKNESS: Mapping[str, str] = {
+    "recall": "recall of many key-value pairs is weak",
+    "state tracking": "state tracking and parity fail",
+    "language": "the language loss lags, local patterns are missed",
+}
+NO_WEAKNESS = "the state is large and the cost per token is high"
+
+Values = Mapping[tuple[str, int], float]  # (task, seed) -> value, higher is better
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How much better one mixer is than another on one task."""
+
+    task: str
+    own: float
+    other: float
+    unit: str
+    reach: Interval  # 95 %, of the gain; positive is better
+
+    @property
+    def clear(self) -> bool:
+        """Says whether the interval leaves no doubt about the direction."""
+        return self.reach.excludes(0.0)
+
+    @property
+    def gain(self) -> float:
+        """The middle of the interval."""
+        return (self.reach.low + self.reach.high) / 2
+
+    def told(self) -> str:
+        half = (self.reach.high - self.reach.low) / 2
+        return f"{self.task} ({self.own:.3f} against {self.other:.3f} {self.unit}, +-{half:.3f})"
+
+
+def analyse(experiment: Sequence[Record], history: Sequence[Record]) -> Lesson:
+    """Returns the lesson of one experiment; `history` holds all records before it."""
+    last = experiment[-1]
+    measured = [record for record in experiment if isinstance(record.outcome, Measured)]
+    if not measured or isinstance(last.outcome, Rejected | Crashed):
+        return _of_failure(experiment)
+    identity = last.candidate.id
+    runs = _runs([*history, *experiment])
+    noise = _noise(runs.values())
+    parent = next((one for one in last.parents if one in runs and one != identity), None)
+    names = {record.candidate.id: record.candidate.proposal.name for record in history}
+    baselines = {
+        record.candidate.id
+        for record in [*history, *experiment]
+        if record.candidate.proposal.origin == "baseline" and record.candidate.id in runs
+    }
+    reference = next((one for one in baselines if names.get(one) == REFERENCE), None)
+
+    sentences = []
+    improved: tuple[str, ...] = ()
+    worsened: tuple[str, ...] = ()
+    compared = parent or (reference if reference != identity else None)
+    if compared is not None:
+        differences = _differences(runs[identity], runs[compared], noise)
+        improved = tuple(d.task for d in differences if d.clear and d.gain > 0)
+        worsened = tuple(d.task for d in differences if d.clear and d.gain < 0)
+        who = f"its parent {names[compared]}" if parent else names[compared]
+        sentences.append(_against(who, differences))
+        if parent and reference and reference != parent:
+            sentences.append(_in_short(_differences(runs[identity], runs[reference], noise)))
+    weakest = _weakest(runs, identity, baselines - {identity}, noise)
+    weakness = WEAKNESS.get(weakest.task, f"{weakest.task} is weak") if weakest else NO_WEAKNESS
+    if weakest:
+        best = max(baselines - {identity}, key=lambda one: _mean(runs[one], weakest.task))
+        sentences.append(f"Farthest behind the best baseline, {names[best]}, on {weakest.told()}.")
+    elif compared is not None:
+        sentences.append("On no task clearly behind the best baseline.")
+    seeds = len({m.seed for m in runs[identity]})
+    if seeds == 1:
+        sentences.append("One seed only: the numbers may still move.")
+    text = " ".join(sentences) or "Measured; nothing to compare it with yet."
+    return Lesson(last.experiment, identity, text, weakness, improved, worsened)
+
+
+def _of_failure(experiment: Sequence[Record]) -> Lesson:
+    last = experiment[-1]
+    tries = len([r for r in experiment if not isinstance(r.outcome, Measured)])
+    if isinstance(last.outcome, Rejected):
+        reason = f"refused by the check {last.outcome.check!r}: {last.outcome.evidence}"
+    else:
+        assert isinstance(last.outcome, Crashed)
+        reason = f"crashed at {last.outcome.stage!r}: {last.outcome.error.splitlines()[0]}"
+    after = f" after {tries} attempts" if tries > 1 else ""
+    text = f"{last.candidate.proposal.name} was not measured{after}; {reason.rstrip('.')}."
+    return Lesson(last.experiment, last.candidate.id, text, f"training is unstable: {reason}")
+
+
+def _runs(records: Iterable[Record]) -> dict[str, list[Measurement]]:
+    """Returns the measurements of each candidate."""
+    runs: dict[str, list[Measurement]] = defaultdict(list)
+    for record in records:
+        if isinstance(record.outcome, Measured):
+            runs[record.candidate.id].extend(record.outcome.measurements)
+    return runs
+
+
+def _values(measurements: Iterable[Measurement]) -> Values:
+    """Returns the values, turned so that more is better."""
+    return {
+        (m.task, m.seed): -m.value if m.metric == "bits per byte" else m.value for m in measurements
+    }
+
+
+def _noise(runs: Iterable[Sequence[Measurement]]) -> dict[str, Noise]:
+    """Returns the seed noise of each task, from all mixers with several seeds."""
+    groups: dict[str, list[list[float]]] = defaultdict(list)
+    for measurements in runs:
+        by_task: dict[str, list[float]] = defaultdict(list)
+        for (task, _), value in _values(measurements).items():
+            by_task[task].append(value)
+        for task, values in by_task.items():
+            groups[task].append(values)
+    noise = {}
+    for task, lists in groups.items():
+        if any(len(values) > 1 for values in lists):
+            noise[task] = pooled_noise(lists)
+    return noise
+
+
+def _differences(
+    own: Sequence[Measurement], other: Sequence[Measurement], noise: Mapping[str, Noise]
+) -> list[Difference]:
+    mine, theirs = _values(own), _values(other)
+    units = {m.task: "bits per byte" if m.metric == "bits per byte" else "accuracy" for m in own}
+    differences = []
+    for task in dict.fromkeys(m.task for m in own):
+        seeds = [s for (t, s) in mine if t == task and (task, s) in theirs]
+        if not seeds or task not in noise:
+            continue
+        a = sum(mine[task, s] for s in seeds) / len(seeds)
+        b = sum(theirs[task, s] for s in seeds) / len(seeds)
+        # The difference of two means over as many seeds, each with this noise.
+        error = noise[task].deviation * (2 / len(seeds)) ** 0.5
+        reach = interval(a - b, error, noise[task].freedom)
+        differences.append(Difference(task, abs(a), abs(b), units[task], reach))
+    return differences
+
+
+def _against(who: str, differences: Sequence[Difference]) -> str:
+    better = [d.told() for d in differences if d.clear and d.gain > 0]
+    worse = [d.told() for d in differences if d.clear and d.gain < 0]
+    parts = []
+    if better:
+        parts.append(f"better than {who} on {_listed(better)}")
+    if worse:
+        parts.append(f"worse than {who} on {_listed(worse)}")
+    if not parts:
+        return f"Not to be told apart from {who} on any task within the seed noise."
+    text = "; ".join(parts)
+    same = [d.task for d in differences if not d.clear]
+    if same:
+        text += f"; no clear difference on {_listed(same)}"
+    return text[0].upper() + text[1:] + "."
+
+
+def _in_short(differences: Sequence[Difference]) -> str:
+    words = {1: "better", 0: "equal within noise", -1: "worse"}
+    told = [f"{d.task} {words[(d.gain > 0) - (d.gain < 0) if d.clear else 0]}" for d in differences]
+    return f"Against {REFERENCE}: {', '.join(told)}."
+
+
+def _weakest(
+    runs: Mapping[str, Sequence[Measurement]],
+    identity: str,
+    baselines: Iterable[str],
+    noise: Mapping[str, Noise],
+) -> Difference | None:
+    """Returns the difference that is worst against the best baseline of its task, in noise."""
+    worst: tuple[float, Difference] | None = None
+    for task in noise:
+        rivals = [one for one in baselines if any(m.task == task for m in runs[one])]
+        if not rivals:
+            continue
+        best = max(rivals, key=lambda one: _mean(runs[one], task))
+        for difference in _differences(runs[identity], runs[best], noise):
+            if difference.task == task and difference.clear and difference.gain < 0:
+                depth = difference.gain / max(noise[task].deviation, 1e-9)
+                if worst is None or depth < worst[0]:
+                    worst = (depth, difference)
+    return worst[1] if worst else None
+
+
+def _mean(measurements: Sequence[Measurement], task: str) -> float:
+    values = [value for (t, _), value in _values(measurements).items() if t == task]
+    return sum(values) / len(values) if values else float("-inf")
+
+
+def _listed(words: Sequence[str]) -> str:
+    return words[0] if len(words) == 1 else ", ".join(words[:-1]) + " and " + words[-1]

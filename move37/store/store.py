@@ -1,0 +1,207 @@
+"""The experiment store: records and lessons, appended and never changed. SQLite in WAL mode.
+
+The store is the only state of a run: what is not in it did not happen. One experiment is written
+in one transaction, so that a killed run leaves whole experiments only.
+"""
+
+import fcntl
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TextIO
+
+import sqlalchemy as sql
+
+from move37.records import InputError, Lesson, Record, from_json, to_json
+
+VERSION = 1
+
+_tables = sql.MetaData()
+_meta = sql.Table(
+    "meta",
+    _tables,
+    sql.Column("key", sql.String, primary_key=True),
+    sql.Column("value", sql.Text, nullable=False),
+)
+_records = sql.Table(
+    "records",
+    _tables,
+    sql.Column("experiment", sql.Integer, primary_key=True),
+    sql.Column("step", sql.Integer, primary_key=True),
+    sql.Column("candidate", sql.String, nullable=False, index=True),
+    sql.Column("outcome", sql.String, nullable=False),
+    sql.Column("body", sql.Text, nullable=False),
+)
+_lessons = sql.Table(
+    "lessons",
+    _tables,
+    sql.Column("experiment", sql.Integer, primary_key=True),
+    sql.Column("body", sql.Text, nullable=False),
+)
+
+
+class Store:
+    """An open store. Safe for several readers and one run at a time."""
+
+    def __init__(self, path: Path, engine: sql.Engine) -> None:
+        self.path = path
+        self._engine = engine
+        self._lock: TextIO | None = None
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @classmethod
+    def open(cls, path: Path, *, create: bool = False) -> "Store":
+        """Opens the store at `path`.
+
+        Raises InputError, and changes nothing, if it is missing (unless `create`), unreadable,
+        no database, or written by a newer version.
+        """
+        if not path.exists() and not create:
+            raise InputError(f"no store at {path}: expected the file that `move37 run` writes")
+        if path.is_dir():
+            raise InputError(f"{path} is a folder: expected the path of a store file")
+        if not path.parent.is_dir():
+            raise InputError(f"the folder {path.parent} does not exist: create it first")
+        engine = sql.create_engine(f"sqlite:///{path}", connect_args={"timeout": 60})
+        sql.event.listen(engine, "connect", _pragmas)
+        sql.event.listen(engine, "begin", lambda link: link.exec_driver_sql("BEGIN IMMEDIATE"))
+        try:
+            if create:
+                _create(engine)
+            _check_version(engine, path)
+        except sql.exc.DatabaseError as error:
+            engine.dispose()
+            raise InputError(_explain(path, error)) from None
+        except InputError:
+            engine.dispose()
+            raise
+        return cls(path, engine)
+
+    def lock(self) -> None:
+        """Takes the store for one run; raises InputError while another run has it.
+
+        The lock ends with the process, however it ends.
+        """
+        # Held open until close: the lock lives as long as the file is open.
+        self._lock = open(f"{self.path}.lock", "w")  # noqa: SIM115
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise InputError(
+                f"another run is using {self.path}: wait for it, or give --store another path"
+            ) from None
+
+    def close(self) -> None:
+        """Releases the file and the lock."""
+        self._engine.dispose()
+        if self._lock is not None:
+            self._lock.close()
+
+    def append(self, records: Sequence[Record], lessons: Sequence[Lesson] = ()) -> None:
+        """Writes the records and lessons of one experiment: all of them, or none.
+
+        Raises sqlalchemy's IntegrityError if one of them is there already.
+        """
+        with self._engine.begin() as link:
+            link.execute(
+                _records.insert(),
+                [
+                    {
+                        "experiment": record.experiment,
+                        "step": record.step,
+                        "candidate": record.candidate.id,
+                        "outcome": type(record.outcome).__name__,
+                        "body": to_json(record),
+                    }
+                    for record in records
+                ],
+            )
+            if lessons:
+                link.execute(
+                    _lessons.insert(),
+                    [{"experiment": one.experiment, "body": to_json(one)} for one in lessons],
+                )
+
+    def records(self) -> list[Record]:
+        """Returns all records, in the order of experiments."""
+        order = sql.select(_records.c.body).order_by(_records.c.experiment, _records.c.step)
+        return [from_json(Record, body) for body in self._bodies(order)]
+
+    def lessons(self) -> list[Lesson]:
+        """Returns all lessons, in the order of experiments."""
+        order = sql.select(_lessons.c.body).order_by(_lessons.c.experiment)
+        return [from_json(Lesson, body) for body in self._bodies(order)]
+
+    def settings(self) -> dict[str, Any]:
+        """Returns what the run was started with; empty before the first run."""
+        with self._engine.connect() as link:
+            value = link.scalar(sql.select(_meta.c.value).where(_meta.c.key == "settings"))
+        settings: dict[str, Any] = json.loads(value) if value else {}
+        return settings
+
+    def keep_settings(self, settings: dict[str, Any]) -> None:
+        """Writes what the run is started with; raises InputError if it was started otherwise."""
+        before = self.settings()
+        if not before:
+            with self._engine.begin() as link:
+                link.execute(_meta.insert(), {"key": "settings", "value": json.dumps(settings)})
+            return
+        differing = [f"{key} {before.get(key)!r}" for key in settings if before.get(key) != settings[key]]
+        if differing:
+            raise InputError(
+                f"{self.path} was started with {', '.join(differing)}: "
+                "go on with the same settings, or give --store another path"
+            )
+
+    def _bodies(self, query: sql.Select[Any]) -> list[str]:
+        try:
+            with self._engine.connect() as link:
+                return list(link.scalars(query))
+        except sql.exc.DatabaseError as error:
+            raise InputError(_explain(self.path, error)) from None
+
+
+def _pragmas(connection: Any, _: Any) -> None:
+    # Transactions are begun by us: sqlite3 would begin them too late, and lose the race.
+    connection.isolation_level = None
+    connection.execute("PRAGMA synchronous=FULL")
+
+
+def _create(engine: sql.Engine) -> None:
+    with engine.connect() as link:
+        raw = link.connection
+        raw.execute("PRAGMA journal_mode=WAL")  # type: ignore[attr-defined]
+    with engine.begin() as link:
+        _tables.create_all(link)
+        if link.scalar(sql.select(_meta.c.value).where(_meta.c.key == "version")) is None:
+            link.execute(_meta.insert(), {"key": "version", "value": str(VERSION)})
+
+
+def _check_version(engine: sql.Engine, path: Path) -> None:
+    with engine.connect() as link:
+        value = link.scalar(sql.select(_meta.c.value).where(_meta.c.key == "version"))
+    if value is None or int(value) > VERSION:
+        raise InputError(
+            f"{path} was written by a newer move37 (store version {value}, this one reads "
+            f"{VERSION}): update move37"
+        )
+
+
+def _explain(path: Path, error: sql.exc.DatabaseError) -> str:
+    told = str(error.orig)
+    if "not a database" in told or "malformed" in told or "no such table" in told:
+        return f"{path} is no move37 store, or is damaged ({told}): give --store another path"
+    if "readonly" in told or "unable to open" in told or "permission" in told:
+        return f"{path} cannot be written ({told}): check the rights of its folder"
+    return f"{path} cannot be used: {told}"
