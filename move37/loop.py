@@ -46,9 +46,7 @@ from move37.search.stopping import stops_from
 class Lab(Protocol):
     """A child process, a pool, or a cluster: the loop cannot tell which."""
 
-    def examine(
-        self, assignment: Assignment, progress: Callable[[str], None] = ...
-    ) -> Outcome: ...
+    def examine(self, assignment: Assignment, progress: Callable[[str], None] = ...) -> Outcome: ...
 
 
 class Keeper(Protocol):
@@ -301,7 +299,7 @@ def repeats(proposal: Proposal, known: Sequence[Record]) -> Rejected | None:
 
 
 def question_is_open(records: Sequence[Record], candidate: str) -> bool:
-    """Says whether this candidate may still be better than the best baseline that may have children.
+    """Says whether this candidate may still beat the best baseline that may have children.
 
     Closed once the 95 % interval of its fitness lies below: a further seed would be wasted.
     """

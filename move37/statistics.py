@@ -67,7 +67,9 @@ def t_quantile(probability: float, freedom: int) -> float:
         high *= 2
     while high - low > 1e-10 * (1 + high):
         middle = (low + high) / 2
-        low, high = (middle, high) if _t_distribution(middle, freedom) < probability else (low, middle)
+        low, high = (
+            (middle, high) if _t_distribution(middle, freedom) < probability else (low, middle)
+        )
     return (low + high) / 2
 
 

@@ -87,7 +87,7 @@ def with_provenance(**changes: Any) -> Record:
     return replace(RECORD, provenance=replace(PROVENANCE, **changes))
 
 
-def edited(change: Callable[[dict[str, Any]], None]) -> str:
+def edited(change: Callable[[dict[str, Any]], Any]) -> str:
     """The record as JSON, with one thing in it changed by hand."""
     data = json.loads(to_json(RECORD))
     change(data)
@@ -156,40 +156,55 @@ def test_a_whole_number_serves_as_a_float() -> None:
 # ---------------------------------------------------------------- strict at the door
 
 
-@pytest.mark.parametrize(
-    ("change", "told"),
-    [
-        (lambda d: d.update(colour="red"), r"Record: .*unknown keys \['colour'\]"),
-        (lambda d: d.pop("step"), r"Record: missing keys \['step'\]"),
-        (
-            lambda d: d["provenance"].pop("dollars"),
-            r"Record.provenance: missing keys \['dollars'\]",
-        ),
-        (lambda d: d.update(step="0"), "Record.step: expected int"),
-        (lambda d: d.update(step=0.0), "Record.step: expected int"),
-        (lambda d: d.update(step=True), "Record.step: expected int"),
-        (lambda d: d.update(step=None), "Record.step: expected int"),
-        (lambda d: d.update(parents="abc"), "Record.parents: expected a list"),
-        (lambda d: d.update(parents=[1]), r"Record.parents\[0\]: expected str"),
-        (lambda d: d.update(type="Lesson"), "expected a Record"),
-        (lambda d: d.update(candidate=None), "Record.candidate: expected a Candidate"),
-        (lambda d: d.update(candidate=[]), "Record.candidate: expected a Candidate"),
-        (lambda d: d.update(outcome=None), "Record.outcome: expected one of"),
-        (lambda d: d.update(outcome="fine"), "Record.outcome: expected one of"),
-        (lambda d: d["outcome"].update(type="Guessed"), "Record.outcome: expected one of"),
-        (lambda d: d["outcome"].update(type=[]), "Record.outcome: expected one of"),
-        (lambda d: d["outcome"].pop("type"), "Record.outcome: expected one of"),
-        (lambda d: d["outcome"]["checks"][0].update(verdict="maybe"), "verdict: expected one of"),
-        (lambda d: d["outcome"]["checks"][0].update(verdict=[]), "verdict: expected one of"),
-        (
-            lambda d: d["outcome"]["measurements"][0].update(state_bytes=1.5),
-            "state_bytes: expected",
-        ),
-        (lambda d: d["outcome"]["measurements"][0].update(stopped=0), "stopped: expected bool"),
-        (lambda d: d["outcome"]["measurements"][0].update(value="1"), "value: expected float"),
-    ],
-)
-def test_an_error_names_its_place(change: Callable[[dict[str, Any]], None], told: str) -> None:
+def measurement(data: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = data["outcome"]["measurements"][0]
+    return found
+
+
+def check(data: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = data["outcome"]["checks"][0]
+    return found
+
+
+# what is wrong -> how it comes about, and what the error has to say
+FAULTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
+    "unknown key": (lambda d: d.update(colour="red"), r"Record: .* unknown keys \['colour'\]"),
+    "missing key": (lambda d: d.pop("step"), r"Record: missing keys \['step'\]"),
+    "missing key with a default": (
+        lambda d: d["provenance"].pop("dollars"),
+        r"Record\.provenance: missing keys \['dollars'\]",
+    ),
+    "text for a number": (lambda d: d.update(step="0"), r"Record\.step: expected int"),
+    "fraction for an integer": (lambda d: d.update(step=0.0), r"Record\.step: expected int"),
+    "truth for an integer": (lambda d: d.update(step=True), r"Record\.step: expected int"),
+    "nothing for an integer": (lambda d: d.update(step=None), r"Record\.step: expected int"),
+    "text for a list": (lambda d: d.update(parents="abc"), r"Record\.parents: expected a list"),
+    "number in a list of texts": (
+        lambda d: d.update(parents=["a", 1]),
+        r"Record\.parents\[1\]: expected str",
+    ),
+    "another type": (lambda d: d.update(type="Lesson"), "expected a Record"),
+    "nothing for a candidate": (lambda d: d.update(candidate=None), "expected a Candidate"),
+    "list for a candidate": (lambda d: d.update(candidate=[]), "expected a Candidate"),
+    "nothing for an outcome": (lambda d: d.update(outcome=None), r"Record\.outcome: expected one"),
+    "text for an outcome": (lambda d: d.update(outcome="good"), r"Record\.outcome: expected one"),
+    "unknown outcome": (lambda d: d["outcome"].update(type="Guessed"), "outcome: expected one"),
+    "outcome without a type": (lambda d: d["outcome"].pop("type"), "outcome: expected one"),
+    "list for an outcome's type": (
+        lambda d: d["outcome"].update(type=[]),
+        "outcome: expected one",
+    ),
+    "unknown verdict": (lambda d: check(d).update(verdict="maybe"), "verdict: expected one of"),
+    "list for a verdict": (lambda d: check(d).update(verdict=[]), "verdict: expected one of"),
+    "fraction for bytes": (lambda d: measurement(d).update(state_bytes=1.5), "state_bytes: exp"),
+    "number for a truth": (lambda d: measurement(d).update(stopped=0), "stopped: expected bool"),
+    "text for a value": (lambda d: measurement(d).update(value="1"), "value: expected float"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_an_error_says_what_was_expected_and_where(fault: str) -> None:
+    change, told = FAULTS[fault]
     with pytest.raises(ValueError, match=told):
         from_json(Record, edited(change))
 

@@ -39,7 +39,7 @@ class StaticEmbedder:
     @functools.cached_property
     def _model(self) -> Any:
         # Imported late: half a second that most commands never need.
-        import wordllama  # noqa: PLC0415
+        import wordllama
 
         folder = Path(wordllama.__file__).parent  # the default path misses the packaged weights
         return wordllama.WordLlama.load(cache_dir=folder, disable_download=True)

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import TracebackType
 
 from move37.records import Assignment, Crashed, Measured, Outcome, Rejected, from_json, to_json
@@ -48,9 +48,7 @@ class Lab:
     ) -> None:
         self.close()
 
-    def examine(
-        self, assignment: Assignment, progress: Progress = lambda stage: None
-    ) -> Outcome:
+    def examine(self, assignment: Assignment, progress: Progress = lambda stage: None) -> Outcome:
         """Returns how the examination ended; `progress` is told each stage.
 
         Raises LabError if the lab's own processes fail.
@@ -126,10 +124,10 @@ class Lab:
         )
 
 
-def _listen(lines: "socket.SocketIO | object", progress: Progress) -> Outcome:
-    """Reads a warden's lines up to the last one. What the child said is not believed, but parsed."""
+def _listen(lines: Iterable[bytes], progress: Progress) -> Outcome:
+    """Reads a warden's lines up to the last one. The child's words are parsed, not believed."""
     stage, outcome, garbage = "start", None, ""
-    for line in lines:  # type: ignore[attr-defined]
+    for line in lines:
         message = json.loads(line)  # the warden's own words: a fault here is ours
         if "said" in message:
             try:
@@ -156,8 +154,9 @@ def _listen(lines: "socket.SocketIO | object", progress: Progress) -> Outcome:
 
 
 def _outcome(data: object) -> Outcome:
-    kinds = {kind.__name__: kind for kind in (Rejected, Crashed, Measured)}
+    kinds: dict[str, type[Outcome]] = {
+        kind.__name__: kind for kind in (Rejected, Crashed, Measured)
+    }
     if not isinstance(data, dict) or data.get("type") not in kinds:
         raise ValueError("no outcome")
-    result: Outcome = from_json(kinds[data["type"]], json.dumps(data))
-    return result
+    return from_json(kinds[data["type"]], json.dumps(data))

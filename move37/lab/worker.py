@@ -59,7 +59,9 @@ def _examine(assignment: Assignment, enter: Report) -> Outcome:
     for name in assignment.checks:
         enter(f"verify: {name}")
         started = time.perf_counter()
-        result = _fits(make, assignment) if name == "fits" else CHECKS[name](_subject(make, assignment))
+        result = (
+            _fits(make, assignment) if name == "fits" else CHECKS[name](_subject(make, assignment))
+        )
         checks.append(replace(result, seconds=time.perf_counter() - started))
         if result.verdict == "failed" and name not in assignment.excused:
             return Rejected(name, result.evidence, tuple(checks))
@@ -117,7 +119,10 @@ def _prefix_after_training(model: LanguageModel, budget: TaskBudget, device: str
     for t in (1, budget.length // 3, budget.length // 2, budget.length - 1):
         gap = (exact(tokens_BT[:, :t]) - whole_BTC[:, :t]).abs().max().item() / scale
         if not gap <= TRAINED_TOLERANCE:
-            told = f"trained on {budget.task}, the first {t} outputs move by {gap:.1e} when the sequence ends there"
+            told = (
+                f"trained on {budget.task}, the first {t} outputs move by {gap:.1e} "
+                "when the sequence ends there"
+            )
             return CheckResult("prefix", "failed", told)
     return CheckResult("prefix", "passed", f"holds with the weights trained on {budget.task}")
 
@@ -134,9 +139,9 @@ def describe(error: BaseException) -> str:
 
 def prepare() -> None:
     """Loads what every examination needs, so that children forked from here need not."""
-    import torch._dynamo  # noqa: F401, PLC0415  the optimisers import it at their first use
+    import torch._dynamo
 
-    from move37.tasks.language import speeches  # noqa: PLC0415
+    from move37.tasks.language import speeches
 
     speeches()
     torch.set_num_threads(1)

@@ -35,7 +35,7 @@ _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
 def main(control_fd: int) -> None:
     """Serves requests from the control socket until it closes."""
-    from move37.lab import worker  # noqa: PLC0415  only here: a child of tests may not need torch
+    from move37.lab import worker
 
     worker.prepare()
     gc.collect()
@@ -207,7 +207,7 @@ def _become_child(
             most = _virtual_bytes() + request["bytes"]
             resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
-        from move37.records import Assignment, from_json, to_data, to_json  # noqa: PLC0415
+        from move37.records import Assignment, from_json, to_data, to_json
 
         def say(data: dict[str, Any]) -> None:
             line = json.dumps(data, allow_nan=False).encode() + b"\n"
@@ -220,7 +220,7 @@ def _become_child(
         say({"outcome": to_data(outcome)})
         status = 0
     except BaseException:
-        import traceback  # noqa: PLC0415
+        import traceback
 
         traceback.print_exc()
         sys.stderr.flush()

@@ -21,7 +21,8 @@ _VIEWS = frozenset(
     "select split split_with_sizes detach alias as_strided unbind diagonal unfold lift_fresh "
     "movedim narrow view_as_real view_as_complex real imag _conj conj _neg_view flatten "
     "empty empty_like empty_strided new_empty new_empty_strided _local_scalar_dense item "
-    "is_nonzero resize_ set_ sym_size sym_stride sym_numel is_same_size _has_compatible_shallow_copy_type".split()
+    "is_nonzero resize_ set_ sym_size sym_stride sym_numel is_same_size "
+    "_has_compatible_shallow_copy_type".split()
 )
 # One visit of every input and output element.
 _LINEAR = frozenset(
@@ -39,8 +40,9 @@ _LINEAR = frozenset(
     "native_layer_norm_backward native_group_norm native_group_norm_backward _fused_rms_norm "
     "_fused_rms_norm_backward native_batch_norm _native_batch_norm_legit "
     "native_batch_norm_backward native_dropout native_dropout_backward slice_backward "
-    "select_backward slice_scatter select_scatter diagonal_backward unfold_backward nll_loss_forward "
-    "nll_loss_backward mse_loss diag_embed diag equal count_nonzero bucketize im2col col2im "
+    "select_backward slice_scatter select_scatter diagonal_backward unfold_backward "
+    "nll_loss_forward nll_loss_backward mse_loss diag_embed diag "
+    "equal count_nonzero bucketize im2col col2im "
     "renorm dist cumsum_ cumprod_ complex polar trace trapezoid "
     "elu_backward log_sigmoid_forward log_sigmoid_backward softplus_backward silu_backward "
     "gelu_backward sigmoid_backward tanh_backward threshold_backward leaky_relu_backward "
@@ -63,15 +65,13 @@ class Work(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.flops: Counter[str] = Counter()
         self.elements: Counter[str] = Counter()
         self.calls: Counter[str] = Counter()
         self.unknown: set[str] = set()
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
         name = func._schema.name.removeprefix("aten::")
@@ -110,11 +110,11 @@ def _attention(query: Tensor, key: Tensor, value: Tensor, *_: Any) -> int:
     return 2 * pairs * (query.shape[-1] + value.shape[-1])
 
 
-def _attention_backward(gradient: Tensor, query: Tensor, key: Tensor, value: Tensor, *_: Any) -> int:
+def _attention_backward(_: Tensor, query: Tensor, key: Tensor, value: Tensor, *__: Any) -> int:
     return 5 * _attention(query, key, value) // 2
 
 
-_FLOPS = {
+_FLOPS: dict[str, Any] = {
     "linalg_solve_triangular": _solve,
     "_scaled_dot_product_flash_attention_for_cpu": _attention,
     "_scaled_dot_product_flash_attention_for_cpu_backward": _attention_backward,
@@ -139,32 +139,9 @@ def state_bytes(mixer: nn.Module, *, width: int, tokens: int) -> int | None:
     if not (hasattr(mixer, "initial_state") and hasattr(mixer, "step")):
         return None
     like = next(mixer.parameters())
-    state = mixer.initial_state(1)
+    decoder: Any = mixer
+    state = decoder.initial_state(1)
     with torch.no_grad():
         for _ in range(tokens):
-            _, state = mixer.step(like.new_zeros(1, width), state)
+            _, state = decoder.step(like.new_zeros(1, width), state)
     return sum(x.numel() * x.element_size() for x in tree_leaves(state) if isinstance(x, Tensor))
-
-
-def _solve(matrix: Tensor, right: Tensor, *_: Any) -> int:
-    """n^2 multiply-adds, halved by the triangle, for each column of the right side."""
-    return right.numel() * matrix.shape[-1]
-
-
-def _attention(query: Tensor, key: Tensor, value: Tensor, *_: Any) -> int:
-    """Both products of attention, over all pairs: a causal mask saves half of it at best."""
-    pairs = query.shape[:-1].numel() * key.shape[-2]
-    return 2 * pairs * (query.shape[-1] + value.shape[-1])
-
-
-def _attention_backward(_: Tensor, query: Tensor, key: Tensor, value: Tensor, *__: Any) -> int:
-    return 5 * _attention(query, key, value) // 2
-
-
-_FLOPS: dict[str, Any] = {
-    "linalg_solve_triangular": _solve,
-    "_scaled_dot_product_flash_attention_for_cpu": _attention,
-    "_scaled_dot_product_flash_attention_for_cpu_backward": _attention_backward,
-    "dot": lambda a, *_: 2 * a.numel(),
-    "mv": lambda a, *_: 2 * a.numel(),
-}

@@ -42,9 +42,7 @@ class Block(nn.Module):
         normed_BTD = self.mixer_norm(x_BTD)
         # A mixer that does not offer `documents` still takes part where there is one document.
         mixed_BTD = (
-            self.mixer(normed_BTD)
-            if documents_BT is None
-            else self.mixer(normed_BTD, documents_BT)
+            self.mixer(normed_BTD) if documents_BT is None else self.mixer(normed_BTD, documents_BT)
         )
         x_BTD = x_BTD + mixed_BTD
         return x_BTD + self.mlp(self.mlp_norm(x_BTD))

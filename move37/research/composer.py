@@ -74,7 +74,11 @@ class Composer:
 
     def _by_paper(self, brief: Brief, parent: Record, rng: random.Random) -> Proposal:
         weakness = next(
-            (one.weakness for one in reversed(brief.lessons) if one.candidate == parent.candidate.id),
+            (
+                one.weakness
+                for one in reversed(brief.lessons)
+                if one.candidate == parent.candidate.id
+            ),
             brief.lessons[-1].weakness if brief.lessons else "recall of key-value pairs is weak",
         )
         genome = _genome(parent)
@@ -130,11 +134,11 @@ class Composer:
                 break
         if components(child) == components(genome):
             child = _mutated(genome, rng, parts=1 + brief.attempt)
+        told = {"novelty": "was known already", "crash": "crashed"}
+        reason = told.get(check, f"was refused by the check {check!r}")
         motivation = (
-            f"{refused.motivation} Attempt {brief.attempt + 1}: the first program was refused by "
-            f"the check {check!r}, so {_changes(genome, child)}."
-            if check != "novelty"
-            else f"{refused.motivation} That program was known already, so {_changes(genome, child)}."
+            f"{refused.motivation} That program {reason}: attempt {brief.attempt + 1} has "
+            f"{_changes(genome, child)}."
         )
         known = [entry for entry in entries() if entry.id in refused.knowledge]
         return _proposal(child, motivation, known)

@@ -110,9 +110,17 @@ def name_of(genome: Genome) -> str:
     g = canonical(genome)
     parts = [
         {"window": "Windowed", "slow": "TwoSpeed", "none": ""}[g["second"]],
-        {"none": "", "fixed": "Retaining", "scalar": "Forgetting", "channel": "Channelwise"}[g["decay"]],
-        {"silu": "", "identity": "Raw", "relu": "Relu", "squared-relu": "SquaredRelu", "elu": "Elu",
-         "softmax": "Softmax"}[g["features"]],
+        {"none": "", "fixed": "Retaining", "scalar": "Forgetting", "channel": "Channelwise"}[
+            g["decay"]
+        ],
+        {
+            "silu": "",
+            "identity": "Raw",
+            "relu": "Relu",
+            "squared-relu": "SquaredRelu",
+            "elu": "Elu",
+            "softmax": "Softmax",
+        }[g["features"]],
         {"add": "Sum", "delta": "Delta", "reflect": "Reflection", "tied": "TiedSum"}[g["update"]],
         "Mean" if g["read"] == "normalised" else "",
         "Wide" if g["values"] == "double" else "",
@@ -150,7 +158,12 @@ def write_program(genome: Genome, motivation: str) -> str:
 
 
 def _needs_torch(g: Genome) -> bool:
-    return g["decay"] in ("fixed", "scalar") or g["input"] == "shift" or g["second"] != "none" or g["skip"] == "value"
+    return (
+        g["decay"] in ("fixed", "scalar")
+        or g["input"] == "shift"
+        or g["second"] != "none"
+        or g["skip"] == "value"
+    )
 
 
 def _docstring(g: Genome) -> str:
@@ -177,7 +190,9 @@ def _docstring(g: Genome) -> str:
     if g["skip"] == "value":
         steps.append(("o_t <- o_t + d v_t", GENES["skip"]["value"]))
     column = max(len(step) for step, _ in steps) + 4
-    used = [GENES[gene][g[gene]] for gene in ("input", "features", "keys", "norm", "gate", "values")]
+    used = [
+        GENES[gene][g[gene]] for gene in ("input", "features", "keys", "norm", "gate", "values")
+    ]
     return "\n".join(
         [
             '"""A linear memory, composed of published parts.',
@@ -222,7 +237,8 @@ def _init(g: Genome) -> str:
     if g["decay"] == "scalar":
         lines += [
             "    self.project_decay = nn.Linear(dim, heads)",
-            "    nn.init.constant_(self.project_decay.bias, -4.0)  # softplus(-4) = 0.018 per token",
+            "    # softplus(-4) = 0.018: at first, little is forgotten.",
+            "    nn.init.constant_(self.project_decay.bias, -4.0)",
             "    self.log_rate = nn.Parameter(torch.linspace(1, 16, heads).log())",
         ]
     if g["decay"] == "channel":
@@ -275,19 +291,24 @@ def _forward(g: Genome) -> str:
     decay = _decay_lines(g, "x_BTD", lines)
     value = _memory_value(g)
     if g["update"] in ("delta", "reflect"):
-        lines.append(f"    o = ops.delta_rule(q, k, {value}, self._beta(x_BTD), {decay}, documents_BT)")
+        lines.append(
+            f"    o = ops.delta_rule(q, k, {value}, self._beta(x_BTD), {decay}, documents_BT)"
+        )
     else:
         lines.append(f"    o = ops.linear_attention(q, k, {value}, {decay}, documents_BT)")
     _mean_lines(g, lines)
     if g["second"] == "window":
         lines += [
-            "    near = ops.sliding_window_attention(raw_q, raw_k, v, self.window_bias, documents_BT)",
+            "    near = ops.sliding_window_attention(",
+            "        raw_q, raw_k, v, self.window_bias, documents_BT",
+            "    )",
             "    o = o + self.window_weight * near",
         ]
     if g["second"] == "slow":
         lines += [
             "    slow_decay = self.slow_log_decay.expand(*x_BTD.shape[:2], -1)",
-            "    o = o + self.slow_weight * ops.linear_attention(q, k, v, slow_decay, documents_BT)",
+            "    slow = ops.linear_attention(q, k, v, slow_decay, documents_BT)",
+            "    o = o + self.slow_weight * slow",
         ]
     lines.append(f"    return self._read({_read_arguments(g, 'v', 'x_BTD')})")
     return "\n".join(lines)
@@ -340,21 +361,23 @@ def _initial_state(g: Genome) -> str:
 
 def _step(g: Genome) -> str:
     lines = [
-        "def step(self, x_BD: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:",
+        "def step(",
+        "    self, x_BD: Tensor, state: dict[str, Tensor]",
+        ") -> tuple[Tensor, dict[str, Tensor]]:",
         '    """Maps one token (B, D) and the state to the output (B, D) and the next state."""',
         "    state = dict(state)",
     ]
     if g["input"] == "shift":
         lines += [
-            "    mixed, state[\"recent\"] = ops.short_convolution_step(",
-            "        x_BD, self._shift_weight(), state[\"recent\"]",
+            '    mixed, state["recent"] = ops.short_convolution_step(',
+            '        x_BD, self._shift_weight(), state["recent"]',
             "    )",
             "    qkv = self.project_qkv(mixed)",
         ]
     elif g["input"] == "convolution":
         lines += [
-            "    qkv, state[\"recent\"] = ops.short_convolution_step(",
-            "        self.project_qkv(x_BD), self.convolution.weight[:, 0], state[\"recent\"]",
+            '    qkv, state["recent"] = ops.short_convolution_step(',
+            '        self.project_qkv(x_BD), self.convolution.weight[:, 0], state["recent"]',
             "    )",
         ]
     else:
@@ -380,7 +403,9 @@ def _step(g: Genome) -> str:
     if g["second"] == "slow":
         lines += [
             "    slow_decay = self.slow_log_decay.expand(x_BD.shape[0], -1)",
-            '    slow, state["slow"] = ops.linear_attention_step(q, k, v, state["slow"], slow_decay)',
+            '    slow, state["slow"] = ops.linear_attention_step(',
+            '        q, k, v, state["slow"], slow_decay',
+            "    )",
             "    o = o + self.slow_weight * slow",
         ]
     lines.append(f"    return self._read({_read_arguments(g, 'v', 'x_BD')}), state")

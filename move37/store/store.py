@@ -157,7 +157,9 @@ class Store:
             with self._engine.begin() as link:
                 link.execute(_meta.insert(), {"key": "settings", "value": json.dumps(settings)})
             return
-        differing = [f"{key} {before.get(key)!r}" for key in settings if before.get(key) != settings[key]]
+        differing = [
+            f"{key} {before.get(key)!r}" for key in settings if before.get(key) != settings[key]
+        ]
         if differing:
             raise InputError(
                 f"{self.path} was started with {', '.join(differing)}: "
@@ -181,7 +183,7 @@ def _pragmas(connection: Any, _: Any) -> None:
 def _create(engine: sql.Engine) -> None:
     with engine.connect() as link:
         raw = link.connection
-        raw.execute("PRAGMA journal_mode=WAL")  # type: ignore[attr-defined]
+        raw.execute("PRAGMA journal_mode=WAL")
     with engine.begin() as link:
         _tables.create_all(link)
         if link.scalar(sql.select(_meta.c.value).where(_meta.c.key == "version")) is None:

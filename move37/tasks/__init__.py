@@ -5,6 +5,8 @@ from move37.tasks.recall import Recall
 from move37.tasks.state_tracking import StateTracking
 from move37.tasks.task import Task
 
+__all__ = ["TASKS", "Task", "task"]
+
 TASKS: tuple[Task, ...] = (Language(), Recall(), StateTracking())
 
 

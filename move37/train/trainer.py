@@ -63,7 +63,11 @@ def train(
     batches = what.train(seed=seed, batch=budget.batch, length=budget.length)
 
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=budget.learning_rate, betas=(0.9, 0.95), weight_decay=0.01, fused=True
+        model.parameters(),
+        lr=budget.learning_rate,
+        betas=(0.9, 0.95),
+        weight_decay=0.01,
+        fused=True,
     )
     step_tokens = budget.batch * budget.length
     steps = max(1, budget.tokens // step_tokens)

@@ -14,6 +14,8 @@ from move37.verify.interface import (
 from move37.verify.protocol import check_decoding, check_documents
 from move37.verify.subject import Subject
 
+__all__ = ["CHECKS", "Check", "Subject"]
+
 Check = Callable[[Subject], CheckResult]
 
 CHECKS: Mapping[str, Check] = {

@@ -36,8 +36,8 @@ def check_causality(subject: Subject) -> CheckResult:
             moved_CTD = moved_CTD / same_CTD.abs().max().clamp(min=1)
             leak, cut = moved_CTD.masked_fill(~past_CT1, 0).amax(dim=(1, 2)).max(dim=0)
             if not leak <= TOLERANCE:  # written this way round so that NaN fails too
-                told = f"an output before t={int(cut) + 1} moved by {leak:.1e} with the inputs from there on"
-                return failed("causality", f"{told} ({mode} mode)")
+                told = f"an output before t={int(cut) + 1} moved by {leak:.1e}"
+                return failed("causality", f"{told} with the inputs from there on ({mode} mode)")
     return passed("causality", f"{LENGTH - 1} cuts, nothing moved by {TOLERANCE:.0e}")
 
 

@@ -35,7 +35,9 @@ def check_subquadratic(subject: Subject) -> CheckResult:
         before = getattr(short, kind)[name] / SHORT
         after = getattr(long, kind)[name] / LONG
         if after > NEGLIGIBLE and after > GROWTH * before:
-            told = f"{name} does {before:,.0f} {kind} per token at T={SHORT}, {after:,.0f} at T={LONG}"
+            told = (
+                f"{name} does {before:,.0f} {kind} per token at T={SHORT}, {after:,.0f} at T={LONG}"
+            )
             return failed("sub-quadratic", told)
     ratio = long.total / LONG / (short.total / SHORT)
     told = f"work per token grows by {ratio:.2f} from T={SHORT} to T={LONG}"

@@ -53,7 +53,9 @@ def check_finite(subject: Subject) -> CheckResult:
                 gradients = [p.grad for p in mixer.parameters() if p.grad is not None]
                 for name, tensors in (("output", [y_BTD]), ("gradient", gradients)):
                     if not all(bool(tensor.isfinite().all()) for tensor in tensors):
-                        told = f"{name} is not finite for {kind} inputs of size {scale:g}, T={length}"
+                        told = (
+                            f"{name} is not finite for {kind} inputs of size {scale:g}, T={length}"
+                        )
                         return failed("finite", told)
     return passed("finite", f"inputs of size {SCALES[0]:g} to {SCALES[-1]:g}, T={length}")
 

@@ -3,6 +3,8 @@
 Shape letters: B batch, T time, D model width.
 """
 
+from itertools import pairwise
+
 import torch
 
 from move37.records import CheckResult
@@ -32,7 +34,7 @@ def check_documents(subject: Subject) -> CheckResult:
     documents_1T = torch.bucketize(places_T, torch.tensor(BORDERS), right=True)[None]
     packed_1TD = run(mixer, x_1TD, documents_1T)
     edges = [0, *BORDERS, LENGTH]
-    for start, end in zip(edges[:-1], edges[1:], strict=True):
+    for start, end in pairwise(edges):
         gap = moved(packed_1TD[:, start:end], run(mixer, x_1TD[:, start:end]))
         if not gap <= TOLERANCE:
             told = f"the document at {start}..{end - 1} moves by {gap:.1e} when packed with others"

@@ -178,24 +178,23 @@ class Lineage:
 def lineage(parents: Mapping[int, Sequence[int]]) -> Lineage:
     """Returns the layout of experiments and their parents; a parent has a smaller number.
 
-    Within a generation, experiments stand beside the mean of their parents.
+    Within a generation, experiments stand as near to their parents as there is room.
     """
     generation: dict[int, int] = {}
     for child in sorted(parents):
         generation[child] = max((generation[p] + 1 for p in parents[child]), default=0)
     columns: list[list[int]] = [[] for _ in range(max(generation.values(), default=-1) + 1)]
-    for experiment, column in generation.items():
-        columns[column].append(experiment)
+    for experiment, number in generation.items():
+        columns[number].append(experiment)
 
     y: dict[int, float] = {}
     tall = float(ROW * max((len(column) for column in columns), default=0))
     for column in columns:
-        # In order of number among equals; those without parents fill the column from the middle.
         desired = {
-            e: sum(y[p] for p in parents[e]) / len(parents[e]) if parents[e] else tall / 2
+            e: sum(y[p] for p in parents[e]) / len(parents[e]) if parents[e] else 0.0
             for e in column
         }
-        column.sort(key=lambda e: (desired[e], e))  # noqa: B023
+        column.sort(key=lambda e: (desired[e], e))
         places = spread([desired[e] for e in column], ROW, 0, max(tall - ROW, ROW))
         y.update(zip(column, places, strict=True))
 

@@ -32,13 +32,15 @@ from move37.search.fitness import LOSS_TASK, Form
 from move37.search.leaderboard import Row, leaderboard
 from move37.web import charts
 
+TEMPLATES = Path(__file__).parent / "templates"
 REFERENCE = "DeltaNet"
 
 # Beyond these numbers a long run is shortened, and the page says so: 2,000 experiments in full
 # would be a page of 40 MB.
 DETAILED = 200  # experiments with tables and curves
 LISTED = 200  # rows of the leaderboard
-RELATED = 60  # experiments in the lineage
+RELATED = 60  # experiments in the lineage, or else the fittest with their ancestors
+FAMILIES = 16  # how many of the fittest, then
 GROUP = 100  # experiments that fold together, where there are more
 
 # Fitness is coloured in steps: the difference from the reference at which a colour is full.
@@ -110,20 +112,22 @@ def _render(records: Sequence[Record], lessons: Sequence[Lesson], title: str, fo
     rows = leaderboard(records, form)
     experiments = _experiments(records, lessons, rows)
     reference = next((row for row in rows if _is_reference(row)), None)
-    step = COLOUR_STEP[form]
+    level, step = reference.fitness if reference else 0.0, COLOUR_STEP[form]
 
     def colour(row: Row) -> str:
         """The class of a fitness: w3 (far worse) .. w1, n (like the reference), b1 .. b3."""
-        difference = (row.fitness - (reference.fitness if reference else 0.0)) / step
+        difference = (row.fitness - level) / step
         size = sum(abs(difference) >= edge for edge in (0.25, 1, 2))
         return f"{'b' if difference > 0 else 'w'}{size}" if size else "n"
 
     def fitness(value: float) -> str:
-        text = f"{value:+.2f}" if form == "noise" and value else f"{value:.3f}"[: 4 + (form == "paper")]
-        return text.replace("-", "\N{MINUS SIGN}")
+        digits = 2 if form == "noise" else 3
+        value = round(value, digits)
+        sign = "+" if form == "noise" and value else ""
+        return f"{value or 0.0:{sign}.{digits}f}".replace("-", "\N{MINUS SIGN}")
 
     environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -136,6 +140,7 @@ def _render(records: Sequence[Record], lessons: Sequence[Lesson], title: str, fo
         "day": lambda moment: moment[:16].replace("T", " "),
         "duration": duration,
         "fitness": fitness,
+        "grouped": lambda number: f"{number:,}",
         "is_reference": _is_reference,
         "kind": lambda outcome: type(outcome).__name__.lower(),
         "plots": lambda experiment: _plots(experiment, experiments),
@@ -143,12 +148,12 @@ def _render(records: Sequence[Record], lessons: Sequence[Lesson], title: str, fo
         "score": score,
         "tick": tick,
     }
-    script, _, _ = environment.loader.get_source(environment, "report.js")  # type: ignore[union-attr]
+    script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     listed = rows[:LISTED] + [row for row in rows[LISTED:] if row.origin == "baseline"]
     failed = [e.number for e in experiments if e.status != "measured"]
     provenances = [record.provenance for record in records]
-    measurements = [m for e in experiments for m in e.measurements]
+    outcomes = [record.outcome for record in records]
     return environment.get_template("report.html").render(
         title=title,
         form=form,
@@ -164,7 +169,9 @@ def _render(records: Sequence[Record], lessons: Sequence[Lesson], title: str, fo
         listed=listed,
         ranks={row.id: rank for rank, row in enumerate(rows, start=1)},
         reference=reference,
-        metrics={m.task: m.metric for m in measurements},
+        metrics={
+            m.task: m.metric for o in outcomes if isinstance(o, Measured) for m in o.measurements
+        },
         loss_task=LOSS_TASK,
         step=step,
         charts=charts,
@@ -251,15 +258,14 @@ def _family(experiments: Sequence[Experiment]) -> dict[int, tuple[int, ...]]:
     parents = {e.number: tuple(dict.fromkeys(n for _, n in e.relatives)) for e in experiments}
     if len(parents) <= RELATED:
         return parents
+    fittest = sorted((e.rank, e.number) for e in experiments if e.rank is not None)[:FAMILIES]
     chosen: set[int] = set()
-    for _, number in sorted((e.rank, e.number) for e in experiments if e.rank is not None):
-        line, new = [number], {number}
-        for ancestor in line:  # grows while it is walked
-            line += [p for p in parents[ancestor] if p not in new]
-            new.update(parents[ancestor])
-        if len(chosen | new) > RELATED:
-            break
-        chosen |= new
+    for _, number in fittest:
+        line = [number]
+        for one in line:  # grows while it is walked
+            line += [p for p in parents[one] if p not in line]
+        if len(chosen.union(line)) <= RELATED or not chosen:
+            chosen.update(line)
     return {e: tuple(p for p in parents[e] if p in chosen) for e in chosen}
 
 
@@ -275,15 +281,16 @@ def _plots(
     ]
     plots = []
     for task in dict.fromkeys(m.task for m in experiment.measurements):
-        own = [m for m in experiment.measurements if m.task == task and m.curve]
-        others = [m for m in reference if m.task == task and m.curve]
-        if own:
-            plots.append((task, own[0].metric, charts.plot(_curves(own), _curves(others))))
+        own = [m for m in experiment.measurements if m.task == task]
+        others = [m for m in reference if m.task == task]
+        if any(curves := _curves(own)):
+            plots.append((task, own[0].metric, charts.plot(curves, _curves(others))))
     return plots
 
 
 def _curves(measurements: Iterable[Measurement]) -> list[charts.Curve]:
-    return [[(p.tokens, p.value) for p in m.curve] for m in measurements]
+    """Without the untrained start, which would press the rest into a corner."""
+    return [[(p.tokens, p.value) for p in m.curve if p.tokens] for m in measurements]
 
 
 # ---------------------------------------------------------------- words and numbers
@@ -330,7 +337,11 @@ def _prefixed(value: float) -> tuple[float, str]:
 
 def score(value: float, metric: str) -> str:
     """Returns a share in percent, anything else with three decimals."""
-    return f"{value:.1%}".replace("%", "\N{NO-BREAK SPACE}%") if metric == "accuracy" else f"{value:.3f}"
+    return (
+        f"{value:.1%}".replace("%", "\N{NO-BREAK SPACE}%")
+        if metric == "accuracy"
+        else f"{value:.3f}"
+    )
 
 
 def duration(seconds: float) -> str:

@@ -6,7 +6,9 @@ an even number of seeds its mean is exact, and the noise is known.
 """
 
 import math
+import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 from move37.records import (
     Candidate,
@@ -102,6 +104,18 @@ def baselines() -> list[Record]:
             checks=(PASSED, QUADRATIC),
         ),
     ]
+
+
+def measured_again(one: Record, rng: random.Random) -> Record:
+    """The same measured mixer with dice instead of WOBBLE: normal noise of that size."""
+    assert isinstance(one.outcome, Measured)
+
+    def again(m: Measurement) -> Measurement:
+        scale = LOSS if m.task == "language" else ACCURACY
+        return replace(m, value=m.value + scale * rng.gauss(0, WOBBLE))
+
+    outcome = replace(one.outcome, measurements=tuple(map(again, one.outcome.measurements)))
+    return replace(one, outcome=outcome)
 
 
 def lesson(of: Record) -> Lesson:

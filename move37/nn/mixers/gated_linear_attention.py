@@ -28,9 +28,7 @@ class GatedLinearAttention(nn.Module):
         inner = heads * self.head_dim
         self.project_qkv = nn.Linear(dim, 3 * inner, bias=False)
         self.convolution = nn.Conv1d(3 * inner, 3 * inner, 4, groups=3 * inner, bias=False)
-        self.project_decay = nn.Sequential(
-            nn.Linear(dim, rank, bias=False), nn.Linear(rank, inner)
-        )
+        self.project_decay = nn.Sequential(nn.Linear(dim, rank, bias=False), nn.Linear(rank, inner))
         self.project_gate = nn.Linear(dim, inner, bias=False)
         self.norm = nn.RMSNorm(self.head_dim, eps=1e-5)
         self.project_out = nn.Linear(inner, dim, bias=False)

@@ -12,7 +12,8 @@ class SoftmaxAttention(nn.Module):
 
     q, k and v pass a causal convolution of width 4, as in Primer (So et al. arXiv:2109.08668):
     without it, two layers do not learn to recall within a laptop's budget. Shapes: B batch,
-    T time, D model width, H heads, K head size. Time O(T^2 H K); the state grows by 2 H K numbers per token. Vaswani et al. 2017.
+    T time, D model width, H heads, K head size. Time O(T^2 H K); the state grows by 2 H K
+    numbers per token. Vaswani et al. 2017, arXiv:1706.03762.
     """
 
     def __init__(self, dim: int, *, heads: int) -> None:

@@ -129,9 +129,7 @@ def _recurrence(
         L = (beta * _pairs(k, k, g, reach.pairs_BN1CC)).tril(-1)
         eye = torch.eye(C, dtype=L.dtype, device=L.device)
         right_side = torch.cat([beta * v, beta * k_in], dim=-1)
-        solved = torch.linalg.solve_triangular(
-            L + eye, right_side, upper=False, unitriangular=True
-        )
+        solved = torch.linalg.solve_triangular(L + eye, right_side, upper=False, unitriangular=True)
         u_BNHCV, w_BNHCK = solved.split([v.shape[-1], k.shape[-1]], dim=-1)
 
     if N == 1:  # no state enters
@@ -161,7 +159,7 @@ def _pairs(q: Tensor, k: Tensor, g: Tensor | None, pairs_BN1CC: Tensor) -> Tenso
         return (q @ k.transpose(-1, -2)).masked_fill(~pairs_BN1CC, 0)
     if g.shape[-1] == 1:
         return (q @ k.transpose(-1, -2)) * _decay_between(g, pairs_BN1CC)[..., 0]
-    result: Tensor = _ChannelPairs.apply(q, k, g, pairs_BN1CC)
+    result: Tensor = _ChannelPairs.apply(q, k, g, pairs_BN1CC)  # type: ignore[no-untyped-call]
     return result
 
 

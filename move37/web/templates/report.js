@@ -24,7 +24,7 @@ for (const table of all("table.sortable")) {
   heads.forEach((head, column) => head.querySelector("button").addEventListener("click", () => {
     const numeric = head.matches(".number, .fit") || all("tr", body).every(row => !isNaN(row.cells[column].dataset.v));
     const now = head.getAttribute("aria-sort");
-    const down = now ? now === "ascending" : head.matches(".fit");
+    const down = now ? now === "ascending" : head.matches(".fit, .word");
     heads.forEach(other => other.removeAttribute("aria-sort"));
     head.setAttribute("aria-sort", down ? "descending" : "ascending");
     const value = row => row.cells[column].dataset.v;
@@ -46,7 +46,9 @@ for (const mark of all("a.point, a.node")) {
   title.remove();
 }
 function show(event) {
-  const mark = event.target.closest && event.target.closest("[data-tip]");
+  // The pointer may lie anywhere while the keyboard moves on.
+  const at = one => one && one.closest && one.closest("[data-tip]");
+  const mark = at(event.target) || at(document.querySelector(":focus-visible"));
   tip.hidden = !mark;
   light(mark && mark.dataset.node);
   if (!mark) return;

@@ -1,0 +1,298 @@
+"""The command line: parses, calls, prints. Nothing here computes, and nothing imports torch."""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+
+from move37 import __version__
+from move37.records import InputError, Lesson, Record, to_data
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Discovers neural sequence mixers: proposes, proves, trains, compares, learns.",
+)
+
+PresetOption = Annotated[str, typer.Option("--preset", help="Budgets: laptop or smoke.")]
+StoreOption = Annotated[
+    Path | None,
+    typer.Option("--store", help="Store file. [default: runs/PRESET/store.sqlite]"),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+SeedOption = Annotated[int, typer.Option(min=0, help="Seeds every choice of the search.")]
+DeviceOption = Annotated[str, typer.Option(help="cpu or cuda.")]
+FitnessOption = Annotated[str, typer.Option(help="noise (gains in seed noise) or paper.")]
+
+
+def main() -> None:
+    """Runs the command line; the exit status says how it ended.
+
+    0 done, 1 the run has shown nothing or a check failed, 2 the input cannot be used, 130 stopped.
+    """
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        app(standalone_mode=True)
+    except InputError as error:
+        _fail(str(error), 2)
+    except BrokenPipeError:  # the reader of our output has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(0) from None
+
+
+def _stop(signum: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
+    raise KeyboardInterrupt
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    text = f"move37: {message}"
+    Console(stderr=True).print(text, style="red", highlight=False, markup=False, soft_wrap=True)
+    raise SystemExit(status)
+
+
+def _print_json(data: object) -> None:
+    print(json.dumps(to_data(data), indent=1))  # noqa: T201
+
+
+@app.command()
+def run(
+    preset: PresetOption = "laptop",
+    store: StoreOption = None,
+    experiments: Annotated[
+        int | None, typer.Option(min=1, help="Proposals to examine. [default: the preset's]")
+    ] = None,
+    seed: SeedOption = 0,
+    workers: Annotated[int, typer.Option(min=1, help="Examinations at a time.")] = 2,
+    device: DeviceOption = "cpu",
+    fitness: FitnessOption = "noise",
+    as_json: JsonOption = False,
+) -> None:
+    """Measure the baselines, then propose, prove, train and compare new mixers.
+
+    Started again with the same arguments, a stopped or killed run goes on where it was.
+    """
+    _session(preset, store, experiments, seed, workers, device, fitness, as_json, one=False)
+
+
+@app.command()
+def step(
+    preset: PresetOption = "laptop",
+    store: StoreOption = None,
+    seed: SeedOption = 0,
+    device: DeviceOption = "cpu",
+    fitness: FitnessOption = "noise",
+    as_json: JsonOption = False,
+) -> None:
+    """Run one experiment, and tell its five steps: sample, propose, verify, train, analyse.
+
+    In an empty store the baselines are measured first.
+    """
+    _session(preset, store, None, seed, 2, device, fitness, as_json, one=True)
+
+
+def _session(
+    preset: str,
+    store: Path | None,
+    experiments: int | None,
+    seed: int,
+    workers: int,
+    device: str,
+    fitness: str,
+    as_json: bool,
+    *,
+    one: bool,
+) -> None:
+    # Imported late: `move37 --help` and `move37 top` need none of it.
+    from move37 import presets, session
+    from move37.loop import RunFailed
+
+    plan = session.make_plan(
+        presets.preset(preset),
+        proposals=experiments,
+        seed=seed,
+        workers=workers,
+        device=device,
+        fitness=fitness,
+    )
+    with session.open_store(plan, store) as opened:
+        work = session.Session(plan, opened, as_json=as_json)
+        try:
+            if one:
+                work.step()
+            else:
+                work.run()
+        except KeyboardInterrupt:
+            _fail(session.interrupted(work.plan, opened), 130)
+        except RunFailed as error:
+            _fail(str(error), 1)
+
+
+@app.command()
+def top(
+    preset: PresetOption = "laptop",
+    store: StoreOption = None,
+    fitness: FitnessOption = "noise",
+    as_json: JsonOption = False,
+) -> None:
+    """Show the leaderboard, baselines marked."""
+    from move37 import terminal
+    from move37.search.leaderboard import leaderboard
+
+    if fitness not in ("noise", "paper"):
+        raise InputError(f"unknown fitness {fitness!r}: expected noise or paper")
+    records, _ = _read(preset, store)
+    rows = leaderboard(records, "paper" if fitness == "paper" else "noise")
+    if as_json:
+        _print_json([_without_type(row) for row in rows])
+    elif not rows:
+        Console().print("Nothing to rank yet: the baselines are not measured.")
+    else:
+        Console().print(terminal.leaderboard_table(rows))
+        Console().print(terminal.READING)
+
+
+@app.command()
+def show(
+    identity: Annotated[str, typer.Argument(metavar="ID", help="Id, experiment number, or name.")],
+    preset: PresetOption = "laptop",
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show one experiment: motivation, program, checks, curves, lesson, lineage."""
+    from move37 import terminal
+    from move37.search.leaderboard import leaderboard
+
+    records, lessons = _read(preset, store)
+    number = _find(records, identity)
+    mine = [record for record in records if record.experiment == number]
+    lesson = next((one for one in lessons if one.experiment == number), None)
+    row = next((r for r in leaderboard(records) if r.id == mine[-1].candidate.id), None)
+    ancestors = _ancestors(records, mine[-1])
+    if as_json:
+        _print_json({"records": mine, "lesson": lesson, "lineage": ancestors})
+    else:
+        Console().print(terminal.experiment_page(mine, lesson, row, ancestors))
+
+
+@app.command()
+def tree(
+    preset: PresetOption = "laptop", store: StoreOption = None, as_json: JsonOption = False
+) -> None:
+    """Show who descends from whom."""
+    from move37 import terminal
+    from move37.search.leaderboard import leaderboard
+
+    records, _ = _read(preset, store)
+    rows = leaderboard(records)
+    if as_json:
+        last = {record.experiment: record for record in records}
+        fitness = {row.id: row.fitness for row in rows}
+        _print_json(
+            [
+                {
+                    "id": record.candidate.id,
+                    "name": record.candidate.proposal.name,
+                    "experiment": record.experiment,
+                    "parents": record.parents,
+                    "outcome": type(record.outcome).__name__,
+                    "fitness": fitness.get(record.candidate.id),
+                }
+                for record in last.values()
+            ]
+        )
+    else:
+        Console().print(terminal.lineage_tree(records, rows))
+
+
+@app.command()
+def lessons(
+    preset: PresetOption = "laptop", store: StoreOption = None, as_json: JsonOption = False
+) -> None:
+    """Show what each experiment taught, newest last."""
+    from rich.text import Text
+
+    records, learnt = _read(preset, store)
+    if as_json:
+        _print_json([_without_type(lesson) for lesson in learnt])
+        return
+    names = {record.experiment: record.candidate.proposal.name for record in records}
+    console = Console()
+    for lesson in learnt:
+        console.print(Text(f"{lesson.experiment:>4}  {names[lesson.experiment]}", style="bold"))
+        console.print(Text(f"      {lesson.text}"))
+        console.print(Text(f"      Next: {lesson.weakness}", style="dim"))
+
+
+@app.command()
+def doctor(as_json: JsonOption = False) -> None:
+    """Check that everything a run needs is here. Exit status 1 if something is not."""
+    from move37.doctor import examine
+
+    findings = examine()
+    if as_json:
+        _print_json([_without_type(finding) for finding in findings])
+    else:
+        console = Console(highlight=False)
+        for finding in findings:
+            mark = "[green]ok  [/]" if finding.fine else "[red]bad [/]"
+            console.print(f"{mark} {finding.what:<14} {finding.told}")
+    if not all(finding.fine for finding in findings):
+        raise SystemExit(1)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    print(__version__)  # noqa: T201
+
+
+def _read(preset: str, path: Path | None) -> tuple[list[Record], list[Lesson]]:
+    from move37 import presets
+    from move37.store.store import Store
+
+    default = Path("runs") / presets.preset(preset).name / "store.sqlite"
+    with Store.open(path or default) as store:
+        return store.records(), store.lessons()
+
+
+def _find(records: Sequence[Record], identity: str) -> int:
+    """Returns the experiment that is meant; raises InputError if none or several are."""
+    if identity.isdigit() and any(record.experiment == int(identity) for record in records):
+        return int(identity)
+    exact = {r.experiment for r in records if r.candidate.proposal.name == identity}
+    found = exact or {r.experiment for r in records if r.candidate.id.startswith(identity)}
+    if len(found) == 1:
+        return found.pop()
+    if found:
+        numbers = ", ".join(str(number) for number in sorted(found))
+        raise InputError(f"{identity!r} means experiments {numbers}: give one of these numbers")
+    raise InputError(
+        f"no experiment {identity!r}: expected an id, a number or a name that `move37 top` shows"
+    )
+
+
+def _ancestors(records: Sequence[Record], record: Record) -> list[str]:
+    """Returns the names of parent, grandparent and so on."""
+    by_id = {one.candidate.id: one for one in records}
+    names = []
+    while record.parents and record.parents[0] in by_id:
+        record = by_id[record.parents[0]]
+        names.append(record.candidate.proposal.name)
+    return names
+
+
+def _without_type(value: object) -> dict[str, object]:
+    return {key: item for key, item in to_data(value).items() if key != "type"}
+
+
+if __name__ == "__main__":
+    main()

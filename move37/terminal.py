@@ -1,0 +1,302 @@
+"""How runs look in a terminal: the leaderboard, one line per experiment, the live line."""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+from rich import box
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.panel import Panel
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
+from rich.tree import Tree
+
+from move37.records import CheckResult, Crashed, Lesson, Measured, Measurement, Record, Rejected
+from move37.search.leaderboard import Row
+
+VERDICTS = {"better": "[green]better[/]", "worse": "[red]worse[/]", "open": "[dim]open[/]"}
+BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+def leaderboard_table(rows: Sequence[Row], *, most: int = 0) -> Table:
+    """Returns the leaderboard; with `most`, the first so many and every baseline."""
+    tasks = list(rows[0].scores) if rows else []
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("#", justify="right", style="dim")
+    table.add_column("mixer", no_wrap=True)
+    table.add_column("id", style="dim", no_wrap=True)
+    table.add_column("fitness", justify="right")
+    table.add_column("95 %", justify="right", style="dim", no_wrap=True)
+    table.add_column("vs DeltaNet")
+    for task in tasks:
+        table.add_column("bits/byte" if task == "language" else task, justify="right")
+    table.add_column("state", justify="right")
+    table.add_column("seeds", justify="right")
+    for place, row in enumerate(rows, start=1):
+        baseline = row.origin == "baseline"
+        if most and place > most and not baseline:
+            continue
+        table.add_row(
+            str(place),
+            f"[cyan]{row.name} ·[/]" if baseline else row.name,
+            row.id[:6],
+            f"{row.fitness:+.2f}",
+            f"{row.interval[0]:+.2f} .. {row.interval[1]:+.2f}",
+            "[dim]reference[/]" if row.name == "DeltaNet" and baseline else VERDICTS[row.verdict],
+            *(f"{row.scores[task]:.3f}" for task in tasks),
+            "-" if row.state_bytes is None else f"{row.state_bytes / 1000:.1f} kB",
+            str(len(row.seeds)),
+        )
+    return table
+
+
+READING = (
+    "[cyan]·[/] baseline.  fitness: gain on DeltaNet in units of seed noise (asinh, mean of loss "
+    "and benchmark), 0 is DeltaNet.\n"
+    "vs DeltaNet: corrected for all that were tried.  A discovery needs confirmation on fresh "
+    "seeds: none is claimed here."
+)
+
+
+def experiment_line(records: Sequence[Record], lesson: Lesson, row: Row | None) -> Text:
+    """Returns one line that says what became of an experiment."""
+    last = records[-1]
+    name = last.candidate.proposal.name
+    line = Text(f"{last.experiment:>4}  ", style="dim")
+    line.append(
+        f"{name[:34]:<34} ",
+        style="cyan" if not last.parents and row and row.origin == "baseline" else "",
+    )
+    if isinstance(last.outcome, Measured) and row is not None:
+        line.append(f"{row.fitness:+6.2f}  ", style="bold")
+        line.append("  ".join(f"{value:.3f}" for value in row.scores.values()))
+        line.append(f"  {_tells(lesson)}", style="dim")
+    elif isinstance(last.outcome, Measured):
+        values = {m.task: m.value for m in last.outcome.measurements}
+        line.append("        " + "  ".join(f"{value:.3f}" for value in values.values()))
+    else:
+        line.append(failure(last), style="yellow")
+    refused = sum(not isinstance(record.outcome, Measured) for record in records[:-1])
+    if refused:
+        line.append(f"  (after {refused} refused)", style="dim")
+    return line
+
+
+def _tells(lesson: Lesson) -> str:
+    parts = [f"better: {', '.join(lesson.improved)}"] if lesson.improved else []
+    parts += [f"worse: {', '.join(lesson.worsened)}"] if lesson.worsened else []
+    return "; ".join(parts)
+
+
+def failure(record: Record) -> str:
+    """Returns in one line why a candidate was not measured."""
+    outcome = record.outcome
+    if isinstance(outcome, Rejected):
+        return f"refused ({outcome.check}): {outcome.evidence}"
+    assert isinstance(outcome, Crashed)
+    return f"crashed ({outcome.stage}): {outcome.error.splitlines()[0]}"
+
+
+class Progress:
+    """The live line under a run: what is going on, the best so far, the time left."""
+
+    def __init__(self, console: Console, *, total: int, workers: int) -> None:
+        self._console = console
+        self._total, self._workers = total, workers
+        self._stages: dict[int, tuple[str, str]] = {}
+        self._done, self._best, self._left = 0, "", 0.0
+        self._told_at = time.monotonic()
+        self._live = Live(
+            get_renderable=self._render, console=console, refresh_per_second=4, transient=True
+        )
+
+    def __enter__(self) -> "Progress":
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.stop()
+
+    def watch(self, experiment: int, name: str, stage: str) -> None:
+        """Is told what an experiment is doing; called from several threads."""
+        self._stages[experiment] = (name or "...", stage)
+
+    def finished(self, experiment: int, done: int, best: str, left_seconds: float) -> None:
+        """Is told that an experiment has ended."""
+        self._stages.pop(experiment, None)
+        self._done, self._best, self._left = done, best, left_seconds
+        self._told_at = time.monotonic()
+
+    def _render(self) -> RenderableType:
+        left = max(0.0, self._left - (time.monotonic() - self._told_at))
+        head = Text(f"  {self._done} of {self._total}", style="bold")
+        head.append(f"   about {duration(left)} left", style="dim")
+        if self._best:
+            head.append(f"   best: {self._best}")
+        now = [
+            Text(f"  {number:>4}  {name}: {stage}", style="dim")
+            for number, (name, stage) in sorted(self._stages.copy().items())[: self._workers]
+        ]
+        return Group(Text(), head, *now)
+
+
+def duration(seconds: float) -> str:
+    """Returns "40 s" or "7 min"."""
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+
+
+def sparkline(measurement: Measurement) -> str:
+    """Returns the held-out loss over training as a row of blocks."""
+    losses = [point.loss for point in measurement.curve]
+    low, high = min(losses), max(losses)
+    span = high - low or 1.0
+    return "".join(BLOCKS[round((loss - low) / span * (len(BLOCKS) - 1))] for loss in losses)
+
+
+def experiment_page(
+    records: Sequence[Record], lesson: Lesson | None, row: Row | None, lineage: Sequence[str]
+) -> Group:
+    """Returns everything about one experiment, for `move37 show`."""
+    last = records[-1]
+    proposal = last.candidate.proposal
+    parts: list[RenderableType] = [
+        Text(f"{proposal.name}", style="bold"),
+        Text(
+            f"experiment {last.experiment}, id {last.candidate.id}, by {proposal.origin}"
+            + (
+                f", fitness {row.fitness:+.2f} ({row.interval[0]:+.2f} .. {row.interval[1]:+.2f})"
+                if row
+                else ""
+            ),
+            style="dim",
+        ),
+        Text(),
+        Text("Motivation", style="bold"),
+        Text(proposal.motivation),
+    ]
+    if proposal.knowledge:
+        parts.append(Text(f"Draws on: {', '.join(proposal.knowledge)}", style="dim"))
+    if lineage:
+        parts.append(Text(f"Lineage: {' <- '.join([proposal.name, *lineage])}", style="dim"))
+    for record in records:
+        parts += [Text(), Text(f"Record {record.step}: {_ending(record)}", style="bold")]
+        if not isinstance(record.outcome, Crashed) and record.outcome.checks:
+            parts.append(checks_table(record.outcome.checks))
+        if isinstance(record.outcome, Measured) and record.outcome.measurements:
+            parts.append(measurements_table(record.outcome.measurements))
+    if lesson:
+        parts += [Text(), Text("Lesson", style="bold"), Text(lesson.text)]
+        parts.append(Text(f"Next: {lesson.weakness}", style="dim"))
+    parts += [
+        Text(),
+        Text("Program", style="bold"),
+        Syntax(proposal.source, "python", theme="ansi_dark"),
+    ]
+    return Group(*parts)
+
+
+def _ending(record: Record) -> str:
+    if isinstance(record.outcome, Measured):
+        seeds = ", ".join(str(seed) for seed in record.provenance.seeds)
+        what = f"measured with seed {seeds}" if seeds else "passed the full verification"
+        return f"{record.candidate.proposal.name} {what}"
+    return f"{record.candidate.proposal.name} {failure(record)}"
+
+
+def checks_table(checks: Sequence[CheckResult]) -> Table:
+    """Returns the verdicts with their evidence."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    colours = {"passed": "green", "failed": "red", "not offered": "dim"}
+    for check in checks:
+        verdict = f"[{colours[check.verdict]}]{check.verdict}[/]"
+        table.add_row(f"  {check.check}", verdict, Text(check.evidence, style="dim"))
+    return table
+
+
+def measurements_table(measurements: Sequence[Measurement]) -> Table:
+    """Returns the numbers with their curves."""
+    table = Table(box=None, pad_edge=False)
+    for heading in (
+        "  task",
+        "seed",
+        "value",
+        "",
+        "held-out loss",
+        "tokens",
+        "parameters",
+        "seconds",
+    ):
+        table.add_column(heading, style="", header_style="dim")
+    for m in measurements:
+        table.add_row(
+            f"  {m.task}",
+            str(m.seed),
+            f"{m.value:.3f}",
+            m.metric,
+            f"{sparkline(m)} {m.curve[-1].loss:.3f}",
+            f"{m.tokens:,}" + (" (stopped)" if m.stopped else ""),
+            f"{m.parameters:,}",
+            f"{m.seconds:.1f}",
+        )
+    return table
+
+
+def lineage_tree(records: Sequence[Record], rows: Sequence[Row]) -> Tree:
+    """Returns who descends from whom."""
+    fitness = {row.id: row.fitness for row in rows}
+    last: dict[int, Record] = {}
+    for record in records:
+        last[record.experiment] = record
+    nodes: dict[str, Tree] = {}
+    root = Tree("[dim]lineage: fitness, and what became of it[/]")
+    for record in last.values():
+        identity, name = record.candidate.id, record.candidate.proposal.name
+        if record.candidate.proposal.origin == "baseline":
+            name = f"[cyan]{name}[/]"
+        if identity in fitness:
+            told = f"{name} [bold]{fitness[identity]:+.2f}[/]"
+        else:
+            kind = "crashed" if isinstance(record.outcome, Crashed) else "refused"
+            told = f"[dim]{name} {kind}[/]"
+        parent = next((nodes[one] for one in record.parents if one in nodes), root)
+        nodes[identity] = parent.add(f"{told} [dim]#{record.experiment}[/]")
+    return root
+
+
+def summary(records: Sequence[Record], rows: Sequence[Row], cold: Sequence[int]) -> str:
+    """Returns how the run went; `cold` are the experiments without a parent."""
+    last: dict[int, Record] = {}
+    for record in records:
+        last[record.experiment] = record
+    proposed = [r for r in last.values() if r.candidate.proposal.origin != "baseline"]
+    ends = Counter(type(record.outcome).__name__ for record in proposed)
+    attempts = Counter(
+        type(r.outcome).__name__ for r in records if r.candidate.proposal.origin != "baseline"
+    )
+    lines = [
+        f"{len(proposed)} proposals: {ends['Measured']} measured, {ends['Rejected']} refused, "
+        f"{ends['Crashed']} crashed; {attempts['Rejected'] + attempts['Crashed']} programs were "
+        "refused or crashed on the way."
+    ]
+    mine = [row for row in rows if row.origin != "baseline"]
+    without = [row for row in mine if row.experiment in cold]
+    bred = [row for row in mine if row.experiment not in cold]
+    if without and bred:
+        lines.append(
+            f"Best of {len(without)} without a parent {max(r.fitness for r in without):+.2f}, best "
+            f"of {len(bred)} bred from the pool {max(r.fitness for r in bred):+.2f}."
+        )
+    return "\n".join(lines)
+
+
+def panel(text: str, title: str) -> Panel:
+    """Returns a titled box with plain text."""
+    return panel_of(Text(text), title)
+
+
+def panel_of(content: RenderableType, title: str) -> Panel:
+    """Returns a titled box."""
+    return Panel(content, title=title, title_align="left", box=box.ROUNDED, border_style="dim")
