@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -104,18 +104,22 @@ def discover(
     if done >= baselines:
         check_ruler(plan.preset, history)
     pool = ThreadPoolExecutor(plan.workers, thread_name_prefix="experiment")
-    running: deque[Future[list[Record]]] = deque()
+    running: deque[tuple[_Experiment, Future[list[Record]]]] = deque()
     try:
         while done < plan.experiments:
             number = done + len(running)
             while number < plan.experiments and _may_start(plan, number, done):
-                known = [r for r in history if r.experiment < visible_to(plan, number)]
-                told = [one for one in lessons if one.experiment < visible_to(plan, number)]
-                work = _Experiment(plan, researcher, lab, watch, number, known, told)
-                running.append(pool.submit(work.run))
+                border = visible_to(plan, number)
+                known = [record for record in history if record.experiment < border]
+                told = [one for one in lessons if one.experiment < border]
+                beside = [_known(r) for r in history if r.experiment >= border and r.step == 0]
+                beside += [earlier.first for earlier, _ in running]
+                work = _Experiment(plan, researcher, lab, watch, number, known, told, beside)
+                running.append((work, pool.submit(work.run)))
                 number += 1
 
-            records = running.popleft().result()  # in order, whichever ends first
+            _, result = running.popleft()
+            records = result.result()  # in order, whichever ends first
             lesson = analyse(records, history)
             store.append(records, [lesson])  # first on disk, then in memory
             history, lessons, done = [*history, *records], [*lessons, lesson], done + 1
@@ -138,9 +142,22 @@ def _may_start(plan: Plan, number: int, done: int) -> bool:
     return done >= max(len(plan.preset.baselines), number - plan.preset.selection.lag + 1)
 
 
+First = tuple[int, Proposal]  # an experiment and its first program
+
+
+def _known(record: Record) -> Future[First]:
+    first: Future[First] = Future()
+    first.set_result((record.experiment, record.candidate.proposal))
+    return first
+
+
 @dataclass(frozen=True)
 class _Experiment:
-    """One idea: its attempts, its seeds, and the second look at what is too good."""
+    """One idea: its attempts, its seeds, and the second look at what is too good.
+
+    The brief does not know the experiments beside this one; but that no program is tried twice,
+    each waits for the first programs of those before it, which do not depend on the workers.
+    """
 
     plan: Plan
     researcher: Researcher
@@ -149,12 +166,24 @@ class _Experiment:
     number: int
     known: list[Record]
     lessons: list[Lesson]
+    beside: list[Future[First]]  # those between the brief's horizon and this one
+    first: Future[First] = field(default_factory=Future)
 
     def run(self) -> list[Record]:
         """Returns the records of this experiment, in order."""
+        try:
+            return self._run()
+        except BaseException as error:
+            if not self.first.done():
+                self.first.set_exception(error)
+            raise
+
+    def _run(self) -> list[Record]:
         preset = self.plan.preset
         if self.number < len(preset.baselines):
-            return self._baseline(preset.baselines[self.number])
+            baseline = preset.baselines[self.number]
+            self.first.set_result((self.number, baseline.proposal()))
+            return self._baseline(baseline)
         records: list[Record] = []
         for attempt in range(preset.attempts):
             self.watch(self.number, "", "propose")
@@ -170,9 +199,13 @@ class _Experiment:
                 form=self.plan.form,
             )
             candidate = Candidate.of(self.researcher.propose(brief))
+            if attempt == 0:
+                self.first.set_result((self.number, candidate.proposal))
             family = ([brief.parent] if brief.parent else []) + list(brief.references)
             parents = tuple(record.candidate.id for record in family[:1])
-            outcome = repeats(candidate.proposal, [*self.known, *records])
+            tried = [(r.experiment, r.candidate.proposal) for r in [*self.known, *records]]
+            tried += [first.result() for first in self.beside]
+            outcome = repeats(candidate.proposal, tried)
             if outcome is not None:
                 records.append(self._record(len(records), candidate, parents, outcome))
                 continue
@@ -286,14 +319,16 @@ def assignment(
     )
 
 
-def repeats(proposal: Proposal, known: Sequence[Record]) -> Rejected | None:
-    """Refuses a program that is known already, apart from comments and names of classes."""
+def repeats(proposal: Proposal, tried: Sequence[tuple[int, Proposal]]) -> Rejected | None:
+    """Refuses a program that was tried already, apart from comments and names of classes.
+
+    `tried` holds the number of the experiment with each program.
+    """
     mine = fingerprint(proposal.source)
-    for record in known:
-        other = record.candidate.proposal
+    for experiment, other in tried:
         same_parts = bool(proposal.components) and proposal.components == other.components
         if same_parts or fingerprint(other.source) == mine:
-            told = f"the same program as {other.name} of experiment {record.experiment}"
+            told = f"the same program as {other.name} of experiment {experiment}"
             return Rejected("novelty", told)
     return None
 

@@ -20,6 +20,7 @@ baseline      a published mixer, measured the same way
 
 import hashlib
 import json
+import math
 import types
 import typing
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -285,10 +286,9 @@ def from_json(kind: type[T], text: str) -> T:
         raise ValueError(f"{constant} is not a JSON number")
 
     try:
-        data = json.loads(text, parse_constant=refuse)
+        result: T = _decode(kind, json.loads(text, parse_constant=refuse), kind.__name__)
     except RecursionError:
         raise ValueError("JSON nested too deeply") from None
-    result: T = _decode(kind, data, kind.__name__)
     return result
 
 
@@ -307,9 +307,9 @@ def _decode(kind: Any, data: Any, place: str) -> Any:
         return data
     if is_dataclass(kind):
         return _decode_dataclass(kind, data, place)
-    if kind is float and type(data) is int:
+    if kind is float and type(data) is int and abs(data) <= 2**53:
         return float(data)
-    if type(data) is not kind:
+    if type(data) is not kind or (kind is float and not math.isfinite(data)):
         raise ValueError(f"{place}: expected {kind.__name__}, got {_show(data)}")
     return data
 
@@ -319,9 +319,10 @@ def _decode_union(kinds: tuple[Any, ...], data: Any, place: str) -> Any:
         return None
     named = {kind.__name__: kind for kind in kinds if kind is not type(None)}
     if isinstance(data, dict):
-        if data.get("type") not in named:
+        name = data.get("type")
+        if not isinstance(name, str) or name not in named:
             raise ValueError(f"{place}: expected one of {sorted(named)}, got {_show(data)}")
-        return _decode(named[data["type"]], data, place)
+        return _decode(named[name], data, place)
     plain = [kind for kind in named.values() if not is_dataclass(kind)]
     if len(plain) != 1:
         raise ValueError(f"{place}: expected one of {sorted(named)}, got {_show(data)}")

@@ -134,12 +134,8 @@ class Session:
                 elif tell:
                     self._tell_rest(records, lesson, mine)
                 else:
-                    self.console.print(
-                        terminal.experiment_line(records, lesson, mine),
-                        soft_wrap=False,
-                        no_wrap=True,
-                        overflow="ellipsis",
-                    )
+                    line = terminal.experiment_line(records, lesson, mine)
+                    self.console.print(line, no_wrap=True, overflow="ellipsis")
                 best = f"{rows[0].name} {rows[0].fitness:+.2f}" if rows else ""
                 elapsed = time.monotonic() - started
                 pace = elapsed / (self.done - before)
@@ -171,12 +167,8 @@ class Session:
                 f"Ruler: {r.better} has to beat {r.worse} on {r.task} by {r.gap}, {r.ceiling} to "
                 f"reach {r.near}, on every seed."
             )
-        tasks_head = "  ".join(
-            {"language": "bits/byte"}.get(budget.task, budget.task) for budget in preset.budgets
-        )
-        self._say(
-            f"\n[dim]   #  {'mixer':<34} fitness  {tasks_head}  against parent or DeltaNet[/]"
-        )
+        heading = terminal.experiment_heading([budget.task for budget in preset.budgets])
+        self._say(f"\n[dim]{heading}   ▲▼ against parent, or DeltaNet[/]")
 
     def _finish(self) -> None:
         rows = leaderboard(self.records, self.plan.form)
@@ -191,11 +183,11 @@ class Session:
             best = next((row for row in rows if row.origin != "baseline"), None)
             self.console.print(f"\nStore   {self.store.path}\nReport  {report}")
             if best:
+                where = _store_argument(self.plan, self.store)
                 self.console.print(
-                    f"\nNext:  move37 show {best.id[:6]}{_store_argument(self.plan, self.store)}"
-                    "      the best one: idea, program, checks, curves, lesson\n"
-                    f"       move37 run --experiments {2 * self._proposals()}"
-                    f"{_store_argument(self.plan, self.store)}      go on from here"
+                    f"\nNext    move37 show {best.experiment}{where}      the best one, in full\n"
+                    f"        move37 run --experiments {2 * self._proposals()}{where}"
+                    "      go on from here"
                 )
         self._fail_if_nothing_measured(rows)
 

@@ -5,6 +5,7 @@ all mixers that were measured on several seeds (pooled), always on differences p
 and every number that is shown carries the interval that follows from it.
 """
 
+import functools
 import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -26,6 +27,26 @@ class Interval(NamedTuple):
     def excludes(self, value: float) -> bool:
         """Says whether `value` lies outside."""
         return not self.low <= value <= self.high
+
+
+def residual_noise(table: Sequence[Sequence[float]]) -> Noise:
+    """Returns the noise of one run, from a table with a row per mixer and a column per seed.
+
+    What a seed does to all mixers alike is taken out, as is each mixer's mean: what is left has
+    (rows - 1) (columns - 1) degrees of freedom. So a noisy reference, which enters every
+    difference, is not counted once per mixer. Raises ValueError for less than two of either.
+    """
+    rows, columns = len(table), len(table[0]) if table else 0
+    if rows < 2 or columns < 2:
+        raise ValueError(f"expected two mixers and two seeds at least, got {rows} and {columns}")
+    total = sum(map(sum, table)) / (rows * columns)
+    seeds = [sum(row[j] for row in table) / rows - total for j in range(columns)]
+    squares = 0.0
+    for row in table:
+        mean = sum(row) / columns
+        squares += sum((x - mean - seed) ** 2 for x, seed in zip(row, seeds, strict=True))
+    freedom = (rows - 1) * (columns - 1)
+    return Noise(math.sqrt(squares / freedom), freedom)
 
 
 def pooled_noise(groups: Iterable[Sequence[float]]) -> Noise:
@@ -58,6 +79,7 @@ def corrected_level(level: float, tried: int) -> float:
     return 1 - (1 - level) / max(1, tried)
 
 
+@functools.cache
 def t_quantile(probability: float, freedom: int) -> float:
     """Returns the quantile of Student's t; exact for whole degrees of freedom, to 1e-9."""
     if not 0.5 <= probability < 1 or freedom < 1:

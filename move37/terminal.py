@@ -16,78 +16,93 @@ from rich.tree import Tree
 from move37.records import CheckResult, Crashed, Lesson, Measured, Measurement, Record, Rejected
 from move37.search.leaderboard import Row
 
-VERDICTS = {"better": "[green]better[/]", "worse": "[red]worse[/]", "open": "[dim]open[/]"}
+VERDICTS = {
+    "better": "[green]better[/]",
+    "worse": "[red]worse[/]",
+    "mixed": "[yellow]mixed[/]",
+    "open": "[dim]open[/]",
+}
 BLOCKS = "▁▂▃▄▅▆▇█"
 
 
 def leaderboard_table(rows: Sequence[Row], *, most: int = 0) -> Table:
-    """Returns the leaderboard; with `most`, the first so many and every baseline."""
+    """Returns the leaderboard; with `most`, the first so many and every baseline.
+
+    It fits into 80 columns: the number under `exp` is what `move37 show` takes.
+    """
     tasks = list(rows[0].scores) if rows else []
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("#", justify="right", style="dim")
-    table.add_column("mixer", no_wrap=True)
-    table.add_column("id", style="dim", no_wrap=True)
-    table.add_column("fitness", justify="right")
-    table.add_column("95 %", justify="right", style="dim", no_wrap=True)
-    table.add_column("vs DeltaNet")
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 0), pad_edge=False)
+    table.add_column("#", justify="right", style="dim", no_wrap=True)
+    table.add_column("mixer", no_wrap=True, max_width=24, overflow="ellipsis")
+    table.add_column("exp", justify="right", style="dim", no_wrap=True)
+    table.add_column("fit-\nness", justify="right", no_wrap=True)
+    table.add_column("95 %\ninterval", justify="right", style="dim", no_wrap=True)
+    table.add_column("verdict", no_wrap=True)
     for task in tasks:
-        table.add_column("bits/byte" if task == "language" else task, justify="right")
-    table.add_column("state", justify="right")
-    table.add_column("seeds", justify="right")
+        table.add_column(_heading(task), justify="right", no_wrap=True)
+    table.add_column("state\nkB", justify="right", no_wrap=True)
+    table.add_column("n", justify="right", no_wrap=True)
     for place, row in enumerate(rows, start=1):
         baseline = row.origin == "baseline"
         if most and place > most and not baseline:
             continue
+        reference = baseline and row.name == "DeltaNet"
         table.add_row(
             str(place),
             f"[cyan]{row.name} ·[/]" if baseline else row.name,
-            row.id[:6],
+            str(row.experiment),
             f"{row.fitness:+.2f}",
-            f"{row.interval[0]:+.2f} .. {row.interval[1]:+.2f}",
-            "[dim]reference[/]" if row.name == "DeltaNet" and baseline else VERDICTS[row.verdict],
+            "" if reference else f"{row.interval[0]:+.1f} {row.interval[1]:+.1f}",
+            "[dim]-[/]" if reference else VERDICTS[row.verdict],
             *(f"{row.scores[task]:.3f}" for task in tasks),
-            "-" if row.state_bytes is None else f"{row.state_bytes / 1000:.1f} kB",
+            "-" if row.state_bytes is None else f"{row.state_bytes / 1000:.1f}",
             str(len(row.seeds)),
         )
     return table
 
 
+def _heading(task: str) -> str:
+    return {"language": "bits/\nbyte", "state tracking": "state\ntrack."}.get(task, task)
+
+
 READING = (
-    "[cyan]·[/] baseline.  fitness: gain on DeltaNet in units of seed noise (asinh, mean of loss "
-    "and benchmark), 0 is DeltaNet.\n"
-    "vs DeltaNet: corrected for all that were tried.  A discovery needs confirmation on fresh "
-    "seeds: none is claimed here."
+    "[cyan]·[/] baseline; n seeds. Fitness: gain on DeltaNet in units of seed noise, mean of\n"
+    "loss and benchmark (asinh). Verdict, against DeltaNet and corrected for all that\n"
+    "were tried: better, worse, mixed (one up, one down), or open (no telling).\n"
+    "No discovery is claimed: that takes confirmation on fresh seeds."
 )
+
+
+def experiment_heading(tasks: Sequence[str]) -> str:
+    """Returns the heading over the lines of `experiment_line`."""
+    words = [("bits/byte" if task == "language" else task.split()[0])[:9] for task in tasks]
+    return f"{'exp':>4}  {'mixer':<26} fitness {''.join(f'{word:>9}' for word in words)}"
 
 
 def experiment_line(records: Sequence[Record], lesson: Lesson, row: Row | None) -> Text:
     """Returns one line that says what became of an experiment."""
     last = records[-1]
-    name = last.candidate.proposal.name
+    proposal, outcome = last.candidate.proposal, last.outcome
     line = Text(f"{last.experiment:>4}  ", style="dim")
-    line.append(
-        f"{name[:34]:<34} ",
-        style="cyan" if not last.parents and row and row.origin == "baseline" else "",
-    )
-    if isinstance(last.outcome, Measured) and row is not None:
-        line.append(f"{row.fitness:+6.2f}  ", style="bold")
-        line.append("  ".join(f"{value:.3f}" for value in row.scores.values()))
-        line.append(f"  {_tells(lesson)}", style="dim")
-    elif isinstance(last.outcome, Measured):
-        values = {m.task: m.value for m in last.outcome.measurements}
-        line.append("        " + "  ".join(f"{value:.3f}" for value in values.values()))
+    line.append(f"{proposal.name[:26]:<26} ", "cyan" if proposal.origin == "baseline" else "")
+    if isinstance(outcome, Measured):
+        values = row.scores if row else {m.task: m.value for m in outcome.measurements}
+        line.append(f"{row.fitness:+7.2f} " if row else " " * 8, style="bold")
+        line.append("".join(f"{value:9.3f}" for value in values.values()))
+        line.append(_changes(lesson), style="dim")
     else:
         line.append(failure(last), style="yellow")
     refused = sum(not isinstance(record.outcome, Measured) for record in records[:-1])
     if refused:
-        line.append(f"  (after {refused} refused)", style="dim")
+        line.append(f"  after {refused} refused", style="dim")
     return line
 
 
-def _tells(lesson: Lesson) -> str:
-    parts = [f"better: {', '.join(lesson.improved)}"] if lesson.improved else []
-    parts += [f"worse: {', '.join(lesson.worsened)}"] if lesson.worsened else []
-    return "; ".join(parts)
+def _changes(lesson: Lesson) -> str:
+    """Tells the tasks that became better or worse, each by its first word."""
+    up = "".join(f" ▲{task.split()[0]}" for task in lesson.improved)
+    down = "".join(f" ▼{task.split()[0]}" for task in lesson.worsened)
+    return f" {up}{down}" if up or down else ""
 
 
 def failure(record: Record) -> str:
@@ -166,6 +181,7 @@ def experiment_page(
         Text(f"{proposal.name}", style="bold"),
         Text(
             f"experiment {last.experiment}, id {last.candidate.id}, by {proposal.origin}"
+            + (f", {row.parameters:,} parameters" if row else "")
             + (
                 f", fitness {row.fitness:+.2f} ({row.interval[0]:+.2f} .. {row.interval[1]:+.2f})"
                 if row
@@ -219,26 +235,16 @@ def checks_table(checks: Sequence[CheckResult]) -> Table:
 def measurements_table(measurements: Sequence[Measurement]) -> Table:
     """Returns the numbers with their curves."""
     table = Table(box=None, pad_edge=False)
-    for heading in (
-        "  task",
-        "seed",
-        "value",
-        "",
-        "held-out loss",
-        "tokens",
-        "parameters",
-        "seconds",
-    ):
-        table.add_column(heading, style="", header_style="dim")
+    for heading in ("  task", "seed", "value", "held-out loss", "tokens", "seconds"):
+        table.add_column(heading, header_style="dim", no_wrap=True)
     for m in measurements:
+        metric = "bits/byte" if m.metric == "bits per byte" else m.metric
         table.add_row(
             f"  {m.task}",
             str(m.seed),
-            f"{m.value:.3f}",
-            m.metric,
+            f"{m.value:.3f} {metric}",
             f"{sparkline(m)} {m.curve[-1].loss:.3f}",
-            f"{m.tokens:,}" + (" (stopped)" if m.stopped else ""),
-            f"{m.parameters:,}",
+            f"{m.tokens:,}" + (" stopped" if m.stopped else ""),
             f"{m.seconds:.1f}",
         )
     return table

@@ -6,7 +6,15 @@ from statistics import NormalDist, mean, stdev
 
 import pytest
 
-from move37.statistics import Interval, Noise, corrected_level, interval, pooled_noise, t_quantile
+from move37.statistics import (
+    Interval,
+    Noise,
+    corrected_level,
+    interval,
+    pooled_noise,
+    residual_noise,
+    t_quantile,
+)
 
 # (probability, degrees of freedom, quantile): the usual table of Student's t.
 TABLE = [
@@ -189,3 +197,19 @@ def test_sixteen_corrected_intervals_hold_together_where_sixteen_plain_ones_do_n
         farthest.append(max(abs(t) for t in ts))
     assert sum(t > plain for t in farthest) > cases / 2
     assert sum(t > wide for t in farthest) < 0.05 * cases + 3 * math.sqrt(0.05 * 0.95 * cases)
+
+
+def test_residual_noise_by_hand() -> None:
+    # Means: rows 1 and 4, columns 2 and 3; what is left is -0.5, 0.5, 0.5, -0.5.
+    assert residual_noise([[1.0, 1.0], [3.0, 5.0]]) == pytest.approx((1.0, 1))
+
+
+def test_what_a_seed_does_to_all_mixers_alike_is_no_noise() -> None:
+    table = [[mixer + seed for seed in (0.0, 7.0, -2.0)] for mixer in (1.0, 5.0)]
+    assert residual_noise(table) == pytest.approx((0.0, 2), abs=1e-12)
+
+
+@pytest.mark.parametrize("table", [[], [[1.0, 2.0]], [[1.0], [2.0]]])
+def test_residual_noise_needs_two_mixers_and_two_seeds(table: list[list[float]]) -> None:
+    with pytest.raises(ValueError, match="two mixers and two seeds"):
+        residual_noise(table)

@@ -36,6 +36,7 @@ class Lab:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
+        self._closed = False
 
     def __enter__(self) -> "Lab":
         return self
@@ -75,6 +76,7 @@ class Lab:
     def close(self) -> None:
         """Ends the lab's processes and all that they started."""
         with self._lock:
+            self._closed = True
             if self._control is not None:
                 self._control.close()
             if self._process is not None:
@@ -88,6 +90,8 @@ class Lab:
     def _hand_over(self, descriptor: socket.socket) -> None:
         """Gives the zygote one end of an examination's socket; starts the zygote if need be."""
         with self._lock:
+            if self._closed:
+                raise LabError("the lab is closed")
             if self._control is None or self._process is None or self._process.poll() is not None:
                 self._start()
             assert self._control is not None

@@ -132,6 +132,8 @@ def describe(error: BaseException) -> str:
     frames = traceback.extract_tb(error.__traceback__)
     own = [frame for frame in frames if frame.filename == FILE] or list(frames[-1:])
     lines = [f"line {frame.lineno}: {frame.line}" for frame in own[-3:]]
+    if isinstance(error, SyntaxError):
+        lines = [f"line {error.lineno}: {(error.text or '').strip()[:200]}"]
     message = str(error).strip().splitlines()
     told = f"{type(error).__name__}: {message[0][:300] if message else ''}".rstrip(": ")
     return "\n".join([told, *lines])

@@ -28,7 +28,9 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-REPLY_LIMIT = 4 << 20  # bytes that a child may say in one examination; a reply has about 10 kB
+# What a child may say in one examination; a reply has about 10 kB, and a stage is a line.
+BYTES_LIMIT = 4 << 20
+LINES_LIMIT = 10_000
 STDOUT_KEPT = 2_000  # last bytes of a child's printing, kept as evidence when it dies
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
@@ -101,7 +103,7 @@ def _watch(
 ) -> tuple[str, str, str]:
     """Passes on the child's words until it closes its pipe, dies, floods, or its time is over."""
     deadline = time.monotonic() + seconds
-    tail, line, total = b"", b"", 0
+    tail, line, total, lines = b"", b"", 0, 0
     with selectors.DefaultSelector() as selector:
         selector.register(words, selectors.EVENT_READ)
         selector.register(printed, selectors.EVENT_READ)
@@ -124,10 +126,11 @@ def _watch(
                 elif key.fd == printed:
                     tail = (tail + data)[-STDOUT_KEPT:]
                 else:
-                    total += len(data)
-                    if total > REPLY_LIMIT:
-                        return "flood", f"said more than {REPLY_LIMIT >> 20} MiB", _text(tail)
                     *complete, line = (line + data).split(b"\n")
+                    total, lines = total + len(data), lines + len(complete)
+                    if total > BYTES_LIMIT or lines > LINES_LIMIT:
+                        told = f"said more than {BYTES_LIMIT >> 20} MiB or {LINES_LIMIT:,} lines"
+                        return "flood", told, _text(tail)
                     for one in complete:
                         _say(office, {"said": _text(one)})
             status = _status(child)

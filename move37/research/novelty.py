@@ -1,9 +1,11 @@
 """Has this program been tried already?"""
 
 import ast
+import functools
 import hashlib
 
 
+@functools.lru_cache(maxsize=4096)
 def fingerprint(source: str) -> str:
     """Returns the same text for programs that differ in words only.
 

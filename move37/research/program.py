@@ -108,25 +108,22 @@ def parse(words: tuple[str, ...]) -> dict[str, str]:
 def name_of(genome: Genome) -> str:
     """Returns a class name that tells the most telling choices."""
     g = canonical(genome)
-    parts = [
-        {"window": "Windowed", "slow": "TwoSpeed", "none": ""}[g["second"]],
-        {"none": "", "fixed": "Retaining", "scalar": "Forgetting", "channel": "Channelwise"}[
-            g["decay"]
-        ],
-        {
-            "silu": "",
+    short = {
+        "decay": {"fixed": "Fixed", "scalar": "Decay", "channel": "Channel"},
+        "features": {
             "identity": "Raw",
             "relu": "Relu",
-            "squared-relu": "SquaredRelu",
+            "squared-relu": "Relu2",
             "elu": "Elu",
-            "softmax": "Softmax",
-        }[g["features"]],
-        {"add": "Sum", "delta": "Delta", "reflect": "Reflection", "tied": "TiedSum"}[g["update"]],
-        "Mean" if g["read"] == "normalised" else "",
-        "Wide" if g["values"] == "double" else "",
-        "Shift" if g["input"] == "shift" else "",
-    ]
-    return "".join(parts)
+            "softmax": "Soft",
+        },
+        "update": {"add": "Sum", "delta": "Delta", "reflect": "Reflect", "tied": "Tied"},
+        "read": {"normalised": "Mean"},
+        "second": {"window": "Window", "slow": "Slow"},
+        "values": {"double": "Wide"},
+        "input": {"shift": "Shift", "plain": "Plain"},
+    }
+    return "".join(words.get(g[gene], "") for gene, words in short.items())
 
 
 def write_program(genome: Genome, motivation: str) -> str:

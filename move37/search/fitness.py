@@ -10,17 +10,20 @@ of the other tasks), both relative to DeltaNet on the same seed after the same t
 """
 
 import ast
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from move37.records import Candidate, CheckResult, Measured, Measurement, Record
-from move37.statistics import Interval, Noise, corrected_level, interval, pooled_noise
+from move37.statistics import Interval, Noise, corrected_level, interval, residual_noise
 
 Form = Literal["noise", "paper"]
+Verdict = Literal["better", "worse", "mixed", "open"]
 
 LOSS_TASK = "language"
+AXES = ("loss", "benchmark")
 # A relative gain above this is sent back to the verifier: the paper's bound, where it clips.
 IMPLAUSIBLE_GAIN = 0.10
 
@@ -72,14 +75,16 @@ class Result:
 def results(records: Sequence[Record]) -> list[Result]:
     """Returns one result per candidate that was measured and not rejected afterwards.
 
-    In order of the records. A later rejection (the full verification of an implausible gain)
-    takes the candidate out: it has no fitness.
+    In order of the records. A later failure in the same experiment (a further seed that crashes,
+    the full verification of an implausible gain) takes the candidate out: it has no fitness.
     """
     found: dict[str, Result] = {}
     for record in records:
         identity, outcome = record.candidate.id, record.outcome
         if not isinstance(outcome, Measured):
-            found.pop(identity, None)
+            # A later repetition of the program, refused as known, says nothing about it.
+            if identity in found and found[identity].experiment == record.experiment:
+                del found[identity]
         elif identity in found:
             earlier = found[identity]
             found[identity] = Result(
@@ -117,11 +122,17 @@ class Fitness:
     loss_gain: float  # relative, mean over seeds
     benchmark_gain: float
     judgement: float  # 0 to 1, 0.5 for the reference; counted cost
+    form: Form
 
     @property
     def rank_key(self) -> tuple[float, float, float]:
-        """Sorts candidates: fitness to one decimal, then judgement, then the rest."""
-        return (round(self.value, 1), self.judgement, self.value)
+        """Sorts candidates, greater is fitter.
+
+        In the noise form, differences below a tenth are ties, which the judgement breaks; the
+        paper's form holds the judgement already.
+        """
+        tied = round(self.value, 1) if self.form == "noise" else self.value
+        return (tied, self.judgement, self.value)
 
     @property
     def implausible(self) -> bool:
@@ -129,27 +140,56 @@ class Fitness:
         return max(self.loss_gain, self.benchmark_gain) > IMPLAUSIBLE_GAIN
 
 
+class Unscaled(ValueError):
+    """The results hold no scale: the reference, or the noise, is missing."""
+
+
 class Scale:
     """Turns results into fitness, by one reference and one estimate of the noise.
 
-    Raises ValueError if the reference is not among the results, or no mixer has two seeds.
+    The noise is that of one run, from the mixers that were measured on the same seeds as the
+    reference; a gain, being the difference of two runs, has the square root of two times it.
+    Raises Unscaled if the reference is not among the results, or no other mixer shares two
+    seeds with it.
     """
 
     def __init__(self, measured: Sequence[Result], *, reference: str = "DeltaNet") -> None:
         named = {r.candidate.proposal.name: r for r in measured if _is_baseline(r)}
         if reference not in named:
-            raise ValueError(f"the reference {reference} was not measured, only {sorted(named)}")
+            raise Unscaled(f"the reference {reference} was not measured, only {sorted(named)}")
         self.reference = named[reference]
-        gains = [self.gains(r) for r in measured if r is not self.reference]
-        self.noise: Mapping[str, Noise] = {
-            "loss": _at_least(1e-6, pooled_noise(g.loss for g in gains)),
-            "benchmark": _at_least(1e-6, pooled_noise(g.benchmark for g in gains)),
-        }
+        seeds = set(self.reference.seeds)
+        # Without a common seed there is nothing to compare.
+        self.measured = [r for r in measured if seeds & set(r.seeds)]
+        self.noise: Mapping[str, Noise] = {axis: self._noise(axis) for axis in AXES}
+        self.freedom = min(noise.freedom for noise in self.noise.values())
         self.tried = sum(not _is_baseline(r) for r in measured)
+
+    def _noise(self, axis: str) -> Noise:
+        """Returns the noise of a gain, from the fullest table of mixers and seeds there is."""
+        gains = {
+            r.candidate.id: dict(zip(self._shared(r), getattr(self.gains(r), axis), strict=True))
+            for r in self.measured
+        }
+        tables = []
+        for seeds in {self._shared(r) for r in self.measured}:
+            rows = [[own[s] for s in seeds] for own in gains.values() if own.keys() >= set(seeds)]
+            if len(rows) > 1 and len(seeds) > 1:
+                tables.append(residual_noise(rows))
+        if not tables:
+            raise Unscaled(
+                f"no mixer shares two seeds with {self.reference.candidate.proposal.name}"
+            )
+        run = max(tables, key=lambda noise: (noise.freedom, noise.deviation))
+        # Not zero, or a gain could not be divided by it.
+        return Noise(max(1e-6, math.sqrt(2) * run.deviation), run.freedom)
+
+    def _shared(self, result: Result) -> tuple[int, ...]:
+        return tuple(seed for seed in result.seeds if seed in self.reference.seeds)
 
     def gains(self, result: Result) -> Gains:
         """Returns the gains on the seeds that both have, after the tokens that `result` used."""
-        shared = sorted(set(result.seeds) & set(self.reference.seeds))
+        shared = self._shared(result)
         if not shared:
             raise ValueError(f"{result.candidate.proposal.name} shares no seed with the reference")
         loss, benchmark = [], []
@@ -171,28 +211,37 @@ class Scale:
     def fitness(self, result: Result, form: Form = "noise") -> Fitness:
         """Returns the fitness of a result."""
         gains, judged = self.gains(result), self.judgement(result)
-        seeds = len(gains.loss)
-        means = {"loss": sum(gains.loss) / seeds, "benchmark": sum(gains.benchmark) / seeds}
-        value, variance = 0.0, 0.0
+        means = {axis: _mean(getattr(gains, axis)) for axis in AXES}
+        ranges = self._ranges(result, gains, 0.95)
+        value, below, above = 0.0, 0.0, 0.0
         for axis, gain in means.items():
-            deviation = self.noise[axis].deviation
-            if form == "noise":
-                units = gain / deviation
-                value += math.asinh(units) / 2
-                slope = 0.5 / math.sqrt(1 + units**2) / deviation
-            else:
-                clipped = min(max(gain, -0.1), 0.1)
-                sigmoid = 1 / (1 + math.exp(-6 * clipped / 0.1))
-                value += sigmoid / 3
-                slope = sigmoid * (1 - sigmoid) * 60 / 3 * (clipped == gain)
-            variance += (slope * deviation) ** 2 / seeds
+            term = self._term(axis, gain, form)
+            value += term
+            below += (term - self._term(axis, ranges[axis].low, form)) ** 2
+            above += (term - self._term(axis, ranges[axis].high, form)) ** 2
         if form == "paper":
             value += judged / 3
-        if result is self.reference:
-            variance = 0.0  # zero by definition, not by measurement
-        freedom = min(noise.freedom for noise in self.noise.values())
-        reach = interval(value, math.sqrt(variance), freedom)
-        return Fitness(value, reach, means["loss"], means["benchmark"], judged)
+        # The ends of a sum of independent terms, from the ends of each (Zou and Donner 2008):
+        # a term may bend, and its error need not be small.
+        reach = Interval(value - math.sqrt(below), value + math.sqrt(above))
+        return Fitness(value, reach, means["loss"], means["benchmark"], judged, form)
+
+    def _term(self, axis: str, gain: float, form: Form) -> float:
+        if form == "noise":
+            return math.asinh(gain / self.noise[axis].deviation) / 2
+        clipped = min(max(gain, -0.1), 0.1)
+        return 1 / (1 + math.exp(-6 * clipped / 0.1)) / 3
+
+    def _ranges(self, result: Result, gains: Gains, level: float) -> dict[str, Interval]:
+        """Returns the interval of each axis' mean gain."""
+        ranges = {}
+        for axis in AXES:
+            values = getattr(gains, axis)
+            error = self.noise[axis].deviation / math.sqrt(len(values))
+            if result is self.reference:
+                error = 0.0  # zero by definition, not by measurement
+            ranges[axis] = interval(_mean(values), error, self.freedom, level=level)
+        return ranges
 
     def judgement(self, result: Result) -> float:
         """Returns 1 / (1 + cost), the cost relative to the reference.
@@ -206,31 +255,40 @@ class Scale:
                 ratios.append(own / other)
         return 1 / (1 + math.prod(ratios) ** (1 / len(ratios)))
 
-    def verdict(self, result: Result) -> Literal["better", "worse", "open"]:
-        """Compares with the reference, corrected for the number of candidates that were tried.
+    def verdict(self, result: Result) -> Verdict:
+        """Compares with the reference, axis by axis.
 
-        "better" needs both gains above zero together in the mean; it is no discovery yet: that
-        takes `confirm`, on fresh seeds.
+        A claim ("better", "worse") has to hold on one axis at a level that is corrected for both
+        axes of all candidates that were tried. An objection from the other axis needs no more
+        than 95 %: it makes the verdict "mixed". It is no discovery yet: that takes fresh seeds.
         """
-        fit = self.fitness(result)
-        half = (fit.interval.high - fit.interval.low) / 2
-        freedom = min(noise.freedom for noise in self.noise.values())
-        reach = interval(0, 1, freedom).high
-        wide = interval(0, 1, freedom, level=corrected_level(0.95, self.tried)).high
-        if abs(fit.value) <= half / reach * wide:
-            return "open"
-        return "better" if fit.value > 0 else "worse"
+        gains = self.gains(result)
+        level = corrected_level(0.95, len(AXES) * self.tried)
+        claims = self._ranges(result, gains, level).values()
+        objections = self._ranges(result, gains, 0.95).values()
+        above = any(reach.low > 0 for reach in claims)
+        below = any(reach.high < 0 for reach in claims)
+        if above and any(reach.high < 0 for reach in objections):
+            return "mixed"
+        if below and any(reach.low > 0 for reach in objections):
+            return "mixed"
+        return "better" if above else "worse" if below else "open"
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
 
 
 def _costs(result: Result) -> tuple[float, int, int]:
     longest = max(result.measurements, key=lambda m: (m.task == LOSS_TASK, m.flops_per_token))
-    nodes = sum(1 for _ in ast.walk(ast.parse(result.candidate.proposal.source)))
-    return longest.flops_per_token, longest.state_bytes or 0, nodes
+    size = _syntax_nodes(result.candidate.proposal.source)
+    return longest.flops_per_token, longest.state_bytes or 0, size
+
+
+@functools.lru_cache(maxsize=4096)
+def _syntax_nodes(source: str) -> int:
+    return sum(1 for _ in ast.walk(ast.parse(source)))
 
 
 def _is_baseline(result: Result) -> bool:
     return result.candidate.proposal.origin == "baseline"
-
-
-def _at_least(floor: float, noise: Noise) -> Noise:
-    return Noise(max(floor, noise.deviation), noise.freedom)

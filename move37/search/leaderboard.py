@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from move37.records import Record
-from move37.search.fitness import LOSS_TASK, Form, Result, Scale, results
+from move37.search.fitness import LOSS_TASK, Form, Result, Scale, Unscaled, Verdict, results
 
 
 @dataclass(frozen=True)
@@ -18,7 +17,7 @@ class Row:
     experiment: int
     fitness: float
     interval: tuple[float, float]  # 95 %, of the fitness
-    verdict: Literal["better", "worse", "open"]  # against DeltaNet, corrected for all tried
+    verdict: Verdict  # against DeltaNet, corrected for all that were tried
     loss: float  # bits per byte, held-out text
     benchmark: float  # mean score of the other tasks, 0 to 1
     scores: dict[str, float]  # task -> value
@@ -33,12 +32,11 @@ class Row:
 
 def leaderboard(records: Sequence[Record], form: Form = "noise") -> list[Row]:
     """Returns the measured candidates, fittest first; empty while the reference is missing."""
-    measured = results(records)
     try:
-        scale = Scale(measured)
-    except ValueError:
+        scale = Scale(results(records))
+    except Unscaled:
         return []
-    fits = [(scale.fitness(result, form), result) for result in measured]
+    fits = [(scale.fitness(result, form), result) for result in scale.measured]
     fits.sort(key=lambda pair: (pair[0].rank_key, -pair[1].experiment), reverse=True)
     return [_row(scale, result, fit.value, fit.interval, fit.judgement) for fit, result in fits]
 

@@ -8,7 +8,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from move37.records import Brief, Lesson, Record
+from move37.records import Brief, Lesson, Measured, Record
 from move37.search.fitness import Form, Scale, results
 
 LESSONS_PER_BRIEF = 6
@@ -79,18 +79,18 @@ def draw_brief(
 
 
 def ranked(records: Sequence[Record], form: Form = "noise") -> list[Record]:
-    """Returns the first record of every candidate that may have children, fittest first.
+    """Returns the first measurement of every candidate that may have children, fittest first.
 
     A mixer that failed a check (softmax attention is quadratic, and declares it) has none.
     """
-    measured = results(records)
-    scale = Scale(measured)
+    scale = Scale(results(records))
     first: dict[str, Record] = {}
     for record in records:
-        first.setdefault(record.candidate.id, record)
+        if isinstance(record.outcome, Measured):
+            first.setdefault(record.candidate.id, record)
     fits = [
         (scale.fitness(result, form).rank_key, -result.experiment, first[result.candidate.id])
-        for result in measured
+        for result in scale.measured
         if all(check.verdict != "failed" for check in result.checks)
     ]
     return [record for _, _, record in sorted(fits, key=lambda fit: fit[:2], reverse=True)]

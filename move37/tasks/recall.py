@@ -16,8 +16,9 @@ class Recall:
     inputs   k3 v7  k1 v2  k5 v0  ..   k1 k5 k3 ..
     targets   -  -   -  -   -  -  ..   v2 v0 v7 ..        "-" is not scored
 
-    Two thirds of the sequence are pairs, one third queries. Keys are the first half of the
-    vocabulary, values the second; a key stands once among the pairs.
+    The first half of the sequence are pairs, the rest queries: each pair is asked for in turn.
+    Keys are the first half of the vocabulary, values the second; a key stands once among the
+    pairs.
     """
 
     name = "recall"

@@ -21,10 +21,11 @@ Check = Callable[[Subject], CheckResult]
 CHECKS: Mapping[str, Check] = {
     "interface": check_interface,
     "finite": check_finite,
+    # Before causality, which compares calls and batch rows.
+    "repeatable": check_repeatable,
+    "independence": check_independence,
     "causality": check_causality,
     "prefix": check_prefix,
-    "independence": check_independence,
-    "repeatable": check_repeatable,
     "gradients": check_gradients,
     "sub-quadratic": check_subquadratic,
     "documents": check_documents,

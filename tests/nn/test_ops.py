@@ -442,11 +442,8 @@ def test_backward_of_channel_pairs_is_the_numerical_gradient(packed: bool) -> No
     assert torch.autograd.gradcheck(pairs, inputs)
 
 
-def test_second_derivative_of_channel_pairs_is_right_or_refused() -> None:
-    """A program that learns at test time may differentiate twice: never a silent wrong number."""
-    pairs, inputs = channel_pairs(packed=False)
-    try:
-        right = torch.autograd.gradgradcheck(pairs, inputs, raise_exception=False)
-    except RuntimeError as error:
-        right = "differentiate twice" in str(error)
-    assert right
+@with_and_without_documents
+def test_second_derivative_of_channel_pairs_is_the_numerical_one(packed: bool) -> None:
+    """A program that learns at test time differentiates twice: no silent wrong number then."""
+    pairs, inputs = channel_pairs(packed=packed)
+    assert torch.autograd.gradgradcheck(pairs, inputs)

@@ -1,8 +1,9 @@
 """Synthetic records with round numbers, told by their gains on DeltaNet.
 
 DeltaNet stands at 2 bits per byte and half of the answers right after 1000 tokens, on every seed.
-A mixer's gain is what was asked for, plus WOBBLE on even seeds and minus WOBBLE on odd ones: over
-an even number of seeds its mean is exact, and the noise is known.
+A mixer's gain is what was asked for, plus WOBBLE on every other seed and minus WOBBLE on the rest
+(which are which depends on its name, so that mixers do not move together): over an even number of
+seeds in a row its mean is exact, and the noise is known.
 """
 
 import math
@@ -57,7 +58,7 @@ def record(
     loss, accuracy = (HALFWAY_LOSS, HALFWAY_ACCURACY) if stopped else (LOSS, ACCURACY)
 
     def measurement(task: str, seed: int) -> Measurement:
-        swing = wobble if seed % 2 == 0 else -wobble
+        swing = wobble if (seed + sum(name.encode())) % 2 else -wobble
         language = task == "language"
         gain = (loss_gain if language else benchmark_gain) + swing
         value = loss * (1 - gain) if language else accuracy * (1 + gain)

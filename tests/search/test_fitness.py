@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from move37.records import Record
 from move37.search.fitness import Fitness, Form, Result, Scale, results
+from move37.statistics import Noise, residual_noise
 from tests.search.builders import (
-    DEVIATION,
     baselines,
     crashed,
     measured_again,
@@ -26,6 +26,9 @@ each_form = pytest.mark.parametrize("form", FORMS)
 def named(measured: list[Result], name: str) -> Result:
     (one,) = (r for r in measured if r.candidate.proposal.name == name)
     return one
+
+
+DEVIATION = Scale(results(baselines())).noise["loss"].deviation  # of a gain, on the usual board
 
 
 def fitness_among(records: list[Record], name: str, form: Form = "noise") -> Fitness:
@@ -136,6 +139,11 @@ def test_a_later_rejection_takes_the_candidate_out() -> None:
     assert names([*baselines(), *records]) == names(baselines())
 
 
+def test_a_later_repetition_that_is_refused_as_known_says_nothing_about_the_first() -> None:
+    records = [record("Echo", experiment=10), rejected("Echo", experiment=20)]
+    assert "Echo" in names([*baselines(), *records])
+
+
 def test_a_rejection_does_not_touch_the_other_candidates() -> None:
     records = [record("Echo"), rejected("Delay")]
     assert "Echo" in names([*baselines(), *records])
@@ -207,10 +215,19 @@ def test_a_scale_needs_one_mixer_with_two_seeds() -> None:
         Scale(results([reference, record("Echo", seeds=(0,))]))
 
 
-def test_noise_is_that_of_the_gains_around_each_mixers_own_mean() -> None:
+def test_noise_of_a_gain_is_that_of_two_runs() -> None:
     scale = Scale(results([*baselines(), record("Echo", loss_gain=0.07, benchmark_gain=-0.2)]))
     for axis in ("loss", "benchmark"):
-        assert scale.noise[axis] == pytest.approx((DEVIATION, 3))
+        table = [getattr(scale.gains(r), axis)[:2] for r in scale.measured]
+        run = residual_noise(table)
+        assert scale.noise[axis] == pytest.approx((math.sqrt(2) * run.deviation, 3))
+
+
+def test_noise_does_not_depend_on_how_good_a_mixer_is() -> None:
+    def noise(**gains: float) -> Noise:
+        return Scale(results([*baselines(), record("Echo", **gains)])).noise["loss"]  # type: ignore[arg-type]
+
+    assert noise(loss_gain=0.3) == pytest.approx(noise(loss_gain=-0.3))
 
 
 def test_runs_without_any_noise_do_not_divide_by_zero() -> None:
@@ -257,9 +274,18 @@ def test_of_two_equally_good_mixers_the_cheaper_ranks_first() -> None:
     assert fitness(flops=5e5).rank_key > fitness(flops=1e6).rank_key
 
 
-def test_a_cheaper_mixer_never_ranks_before_one_that_is_clearly_better() -> None:
-    good = fitness(loss_gain=0.01, benchmark_gain=0.01, flops=1e9)
+def test_a_cheaper_mixer_never_ranks_before_one_that_is_a_quarter_of_the_noise_better() -> None:
+    gain = DEVIATION / 4
+    good = fitness(loss_gain=gain, benchmark_gain=gain, flops=1e9)
     assert good.rank_key > fitness(flops=1.0).rank_key
+
+
+def test_the_papers_form_has_no_ties_to_break() -> None:
+    """It holds the judgement already: the fitter ranks first, however near."""
+    good = fitness("paper", loss_gain=0.001, flops=1e6)
+    cheap = fitness("paper", loss_gain=0.0, flops=0.999e6)
+    assert good.value > cheap.value
+    assert good.rank_key > cheap.rank_key
 
 
 # ---------------------------------------------------------------- what is certain
@@ -301,11 +327,11 @@ def test_verdict_is_open_until_the_gain_stands_out_of_the_noise(gain: float, ver
 
 
 def test_verdict_asks_more_of_one_among_many_that_were_tried() -> None:
-    echo = record("Echo", seeds=range(4), loss_gain=0.012, benchmark_gain=0.012)
-
     def verdict(origin: str) -> str:
-        others = [record(f"Other {i}", origin=origin) for i in range(200)]
-        measured = results([*baselines(), *others, echo])
+        others = [*baselines(), *(record(f"Other {i}", origin=origin) for i in range(200))]
+        gain = 1.5 * Scale(results(others)).noise["loss"].deviation
+        echo = record("Echo", seeds=range(4), loss_gain=gain, benchmark_gain=gain)
+        measured = results([*others, echo])
         return Scale(measured).verdict(named(measured, "Echo"))
 
     assert verdict(origin="baseline") == "better"  # as much noise to learn from, but one tried

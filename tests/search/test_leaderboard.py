@@ -84,6 +84,11 @@ def test_the_board_is_empty_while_there_is_nothing_to_compare(records: list[Reco
     assert leaderboard(records) == []
 
 
+def test_a_candidate_without_a_seed_in_common_does_not_empty_the_board() -> None:
+    stranger = record("Echo", seeds=(98, 99))
+    assert "DeltaNet" in names(leaderboard([*baselines(), stranger]))
+
+
 # ---------------------------------------------------------------- what a line says
 
 

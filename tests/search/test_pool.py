@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from move37.records import Brief, Record
+from move37.records import Brief, Measured, Record
 from move37.search.pool import LESSONS_PER_BRIEF, Selection, draw_brief, ranked, visible
 from tests.search.builders import (
     BASELINES,
@@ -99,6 +99,13 @@ def test_a_quadratic_mixer_has_no_children() -> None:
 def test_failures_have_no_children() -> None:
     records = [*baselines(), rejected("Echo"), crashed("Delay")]
     assert named(ranked(records)) == ["DeltaNet", "GatedDeltaNet"]
+
+
+def test_a_candidate_that_was_measured_at_last_stands_by_a_measured_record() -> None:
+    """What is handed on as a parent has results, though the program crashed at first."""
+    records = [crashed("Echo", experiment=8), record("Echo", experiment=9)]
+    ranks = ranked([*baselines(), *records])
+    assert [type(one.outcome) for one in ranks] == [Measured] * 3
 
 
 def test_a_candidate_of_several_records_stands_once_by_its_first() -> None:

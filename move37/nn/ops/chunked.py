@@ -104,6 +104,9 @@ def _recurrence(
     # left = exp(g) takes the entering state to i; right = exp(g_C - g) takes j to the end.
     g = left = right = through = None
     if log_decay is not None:
+        # What is forgotten below the rounding of S is forgotten; a larger sum would only cost
+        # the gentle decays beside it their last digits.
+        log_decay = log_decay.clamp(min=2 * math.log(torch.finfo(log_decay.dtype).eps))
         g = _split(log_decay if channelwise else log_decay[..., None], N, C).cumsum(dim=-2)
         left, right, through = g.exp(), (g[..., -1:, :] - g).exp(), g[..., -1, :].exp()
 
@@ -174,18 +177,21 @@ class _ChannelPairs(torch.autograd.Function):
     """P_ij = sum over k of q_ik D_ijk k_jk with D_ijk = exp(g_ik - g_jk).
 
     The gradient by hand keeps no (C, C, K) tensor but D: that of g follows from those of q and
-    k, since each factor exp(g_ik) stands beside q_ik and each exp(-g_jk) beside k_jk.
+    k, since each factor exp(g_ik) stands beside q_ik and each exp(-g_jk) beside k_jk. A second
+    derivative has to see that D depends on g, and so computes it again.
     """
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, g: Tensor, pairs_BN1CC: Tensor) -> Tensor:
         D = _decay_between(g, pairs_BN1CC)
-        ctx.save_for_backward(q, k, D)
+        ctx.save_for_backward(q, k, g, pairs_BN1CC, D)
         return ((D * k[..., None, :, :]) @ q[..., :, :, None])[..., 0]
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
-        q, k, D = ctx.saved_tensors
+        q, k, g, pairs_BN1CC, D = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            D = _decay_between(g, pairs_BN1CC)
         weighted = D * gradients[0][..., None]
         dq = (weighted * k[..., None, :, :]).sum(dim=-2)
         dk = (weighted * q[..., :, None, :]).sum(dim=-3)

@@ -1,0 +1,14 @@
+"""Caught by repeatable: the output changes with the number of calls."""
+
+from torch import Tensor, nn
+
+
+class CountsItsCalls(nn.Module):
+    def __init__(self, dim: int, *, heads: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(dim, dim)
+        self.calls = 0
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        self.calls += 1
+        return self.project(x_BTD) * (1 + 0.01 * self.calls)

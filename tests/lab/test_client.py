@@ -1,0 +1,281 @@
+"""However a child ends, an outcome comes back, and nothing of it stays."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from move37.lab.client import Lab
+from move37.loop import assignment
+from move37.presets import CHECKS, SMOKE
+from move37.records import Assignment, Crashed, Measured, Outcome, Rejected
+
+DELTA_NET = next(b for b in SMOKE.baselines if b.name == "DeltaNet").proposal().source
+CHEATS = Path(__file__).parent.parent / "cheats"
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    with Lab() as lab:
+        yield lab
+
+
+def work(source: str, *, seconds: float = 60, **changes: object) -> Assignment:
+    made = assignment(SMOKE, source, seeds=(), checks=("interface",))
+    return replace(made, limit_seconds=seconds, **changes)  # type: ignore[arg-type]
+
+
+def crashed(outcome: Outcome) -> Crashed:
+    assert isinstance(outcome, Crashed), outcome
+    return outcome
+
+
+def test_an_honest_mixer_is_measured_on_every_task_and_seed(lab: Lab) -> None:
+    outcome = lab.examine(assignment(SMOKE, DELTA_NET, seeds=(0, 1)))
+    assert isinstance(outcome, Measured)
+    assert [check.check for check in outcome.checks] == list(CHECKS)
+    measured = [(m.seed, m.task) for m in outcome.measurements]
+    assert measured == [(seed, b.task) for seed in (0, 1) for b in SMOKE.budgets]
+
+
+def test_the_same_assignment_gives_the_same_numbers_in_another_child(lab: Lab) -> None:
+    one, two = (lab.examine(assignment(SMOKE, DELTA_NET, seeds=(3,))) for _ in range(2))
+    assert isinstance(one, Measured)
+    assert isinstance(two, Measured)
+    assert [m.curve for m in one.measurements] == [m.curve for m in two.measurements]
+
+
+def test_stages_are_told_as_they_begin(lab: Lab) -> None:
+    stages: list[str] = []
+    lab.examine(assignment(SMOKE, DELTA_NET, seeds=(0,)), stages.append)
+    assert stages[0] == "load"
+    assert "verify: causality" in stages
+    assert "train: recall, seed 0" in stages
+
+
+def test_a_cheat_is_rejected_with_its_evidence(lab: Lab) -> None:
+    source = (CHEATS / "future_mean.py").read_text()
+    outcome = lab.examine(assignment(SMOKE, source, seeds=(0,)))
+    assert isinstance(outcome, Rejected)
+    assert outcome.check == "causality"
+    assert "moved by" in outcome.evidence
+
+
+def test_a_leak_that_opens_in_training_is_found_with_the_trained_weights(lab: Lab) -> None:
+    source = (CHEATS / "leaks_after_training_only.py").read_text()
+    outcome = lab.examine(assignment(SMOKE, source, seeds=(0,)))
+    assert isinstance(outcome, Rejected)
+    assert outcome.check == "prefix"
+    assert outcome.evidence.startswith("trained on")
+
+
+def test_a_quadratic_baseline_is_measured_by_declaration(lab: Lab) -> None:
+    softmax = next(b for b in SMOKE.baselines if b.excused)
+    source = softmax.proposal().source
+    refused = lab.examine(assignment(SMOKE, source, seeds=()))
+    allowed = lab.examine(assignment(SMOKE, source, seeds=(), excused=softmax.excused))
+    assert isinstance(refused, Rejected)
+    assert refused.check == "sub-quadratic"
+    assert isinstance(allowed, Measured)
+    assert [c.check for c in allowed.checks if c.verdict == "failed"] == ["sub-quadratic"]
+
+
+TOO_LARGE = """
+from torch import nn
+class Large(nn.Module):
+    def __init__(self, dim, *, heads):
+        super().__init__()
+        self.project = nn.Linear(dim, 100 * dim)
+        self.back = nn.Linear(100 * dim, dim)
+    def forward(self, x):
+        return self.back(self.project(x))
+"""
+
+
+def test_a_mixer_that_leaves_no_room_for_the_mlp_is_rejected(lab: Lab) -> None:
+    outcome = lab.examine(assignment(SMOKE, TOO_LARGE, seeds=(0,)))
+    assert isinstance(outcome, Rejected)
+    assert outcome.check == "fits"
+    assert "has room for at most" in outcome.evidence
+
+
+NOT_A_NUMBER_IN_TRAINING = """
+import torch
+from torch import nn
+class Brittle(nn.Module):
+    def __init__(self, dim, *, heads):
+        super().__init__()
+        self.project = nn.Linear(dim, dim)
+        self.count = 0
+    def forward(self, x):
+        self.count += self.training
+        return self.project(x) * (float("nan") if self.count > 3 else 1.0)
+"""
+
+
+def test_a_loss_that_is_no_number_is_a_rejection(lab: Lab) -> None:
+    outcome = lab.examine(assignment(SMOKE, NOT_A_NUMBER_IN_TRAINING, seeds=(0,), checks=()))
+    assert isinstance(outcome, Rejected)
+    assert outcome.check == "trainable"
+    assert "loss was nan" in outcome.evidence
+
+
+def test_a_program_without_a_mixer_is_rejected_with_what_is_expected(lab: Lab) -> None:
+    outcome = lab.examine(work("x = 1"))
+    assert isinstance(outcome, Rejected)
+    assert "expected one public nn.Module class" in outcome.evidence
+
+
+ENDINGS = {
+    "an exception": ("raise ValueError('no')", "load", "ValueError: no"),
+    "a syntax error": ("def f(:", "load", "SyntaxError"),
+    "an exit": ("import os; os._exit(0)", "load", "ended by itself: exit status 0"),
+    "sys.exit": ("import sys; sys.exit(0)", "load", "ended by itself"),
+    "a segmentation fault": (
+        "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)",
+        "load",
+        "was killed: SIGSEGV",
+    ),
+    "an endless loop": ("while True: pass", "load", "time limit"),
+    "a long sleep": ("import time; time.sleep(99)", "load", "time limit"),
+    "a deaf loop": (
+        "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nwhile True: pass",
+        "load",
+        "time limit",
+    ),
+    "a flood on stdout": ("while True: print('x' * 10000)", "load", "time limit"),
+    "a flood on its pipe": (
+        "import os\nfor fd in range(3, 30):\n"
+        '    try:\n        while True: os.write(fd, b\'{"stage": "x"}\\n\' * 1000)\n'
+        "    except OSError: pass",
+        "x",
+        "said more than 4 MiB",
+    ),
+    "garbage on its pipe": (
+        "import os\nfor fd in range(3, 30):\n"
+        "    try: os.write(fd, b'garbage\\n')\n    except OSError: pass",
+        "load",
+        "said what no examination says",
+    ),
+    "too much memory": ("import torch; torch.zeros(10**10)", "load", "allocate"),
+    "deep recursion": ("def f(): f()\nf()", "load", "RecursionError"),
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_a_child_that_ends_badly_is_a_crash_with_stage_and_reason(lab: Lab, ending: str) -> None:
+    source, stage, reason = ENDINGS[ending]
+    outcome = crashed(lab.examine(work(source, seconds=1.5)))
+    assert outcome.stage == stage
+    assert reason in outcome.error
+
+
+def test_the_last_words_of_a_child_that_dies_are_kept(lab: Lab) -> None:
+    outcome = crashed(lab.examine(work("import os; print('farewell', flush=True); os._exit(7)")))
+    assert "exit status 7" in outcome.error
+    assert "farewell" in outcome.error
+
+
+def test_a_reply_that_claims_what_cannot_be_is_a_crash(lab: Lab) -> None:
+    forged = (
+        "import os\nfor fd in range(3, 30):\n"
+        """    try: os.write(fd, b'{"outcome": {"type": "Measured"}}\\n')\n"""
+        "    except OSError: pass"
+    )
+    assert "said what no examination says" in crashed(lab.examine(work(forged))).error
+
+
+def _alive(mark: str) -> list[int]:
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark in (folder / "cmdline").read_text() and int(folder.name) != os.getpid():
+                found.append(int(folder.name))
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue
+    return found
+
+
+FORKS = """
+import os, subprocess
+for _ in range(20):
+    subprocess.Popen(["sleep", "{mark}"], start_new_session=True)
+if os.fork() == 0:
+    os.setsid()
+    os.execvp("sleep", ["sleep", "{mark}"])
+while True: pass
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds orphans through /proc")
+def test_what_a_child_started_is_gone_with_it(lab: Lab) -> None:
+    mark = f"86400.{os.getpid()}"
+    crashed(lab.examine(work(FORKS.format(mark=mark), seconds=2)))
+    deadline = time.monotonic() + 2
+    while _alive(mark) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert _alive(mark) == []
+
+
+def test_a_child_does_not_see_the_environment_of_the_office(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("PROVIDER_KEY", "secret")
+    look = (
+        "import os\n"
+        "told = str('PROVIDER_KEY' in os.environ) + open('/proc/self/environ').read()\n"
+        "raise ValueError(told)"
+    )
+    with Lab() as fresh:
+        told = crashed(fresh.examine(work(look))).error
+    assert "False" in told
+    assert "secret" not in told
+
+
+def test_a_crash_leaves_the_lab_as_it_was(lab: Lab) -> None:
+    lab.examine(work("import os; os._exit(1)"))
+    assert isinstance(lab.examine(work(DELTA_NET)), Measured)
+
+
+def test_a_closed_lab_starts_nothing_any_more() -> None:
+    lab = Lab()
+    lab.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        lab.examine(work(DELTA_NET))
+
+
+OFFICE = """
+import sys, threading
+from move37.lab.client import Lab
+from move37.loop import assignment
+from move37.presets import SMOKE
+lab = Lab()
+source = "import subprocess; subprocess.Popen(['sleep', sys.argv[1]]) ; print()"
+source = f"import subprocess\\nsubprocess.Popen(['sleep', '{sys.argv[1]}'])\\nwhile True: pass"
+print("go", flush=True)
+lab.examine(assignment(SMOKE, source, seeds=(), checks=()))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds orphans through /proc")
+def test_a_killed_office_takes_its_lab_along() -> None:
+    mark = f"86401.{os.getpid()}"
+    office = subprocess.Popen([sys.executable, "-c", OFFICE, mark], stdout=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while len(_alive(mark)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert len(_alive(mark)) >= 2
+    office.send_signal(signal.SIGKILL)
+    office.wait()
+    assert office.stdout is not None
+    office.stdout.close()
+    deadline = time.monotonic() + 5
+    while _alive(mark) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert _alive(mark) == []
