@@ -1,13 +1,13 @@
 """Seed noise, intervals, corrections, and the question whether more seeds are worth it. Pure.
 
 One seed says little: two runs of one mixer differ by their seed. So the noise is estimated from
-all mixers that were measured on several seeds (pooled), always on differences paired by seed,
+all mixers that were measured on the same seeds, what a seed does to all of them alike taken out,
 and every number that is shown carries the interval that follows from it.
 """
 
 import functools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 
@@ -49,19 +49,20 @@ def residual_noise(table: Sequence[Sequence[float]]) -> Noise:
     return Noise(math.sqrt(squares / freedom), freedom)
 
 
-def pooled_noise(groups: Iterable[Sequence[float]]) -> Noise:
-    """Returns the noise within groups, each holding one mixer's results on several seeds.
+def run_noise(runs: Sequence[Mapping[int, float]]) -> Noise:
+    """Returns the noise of one run, from the fullest table of mixers and seeds there is.
 
-    Groups of one are passed over. Raises ValueError if none has two.
+    `runs` holds for each mixer its value by seed; they need not have the same seeds. Raises
+    ValueError if no two mixers share two seeds.
     """
-    squares, freedom = 0.0, 0
-    for group in groups:
-        mean = sum(group) / len(group) if group else 0.0
-        squares += sum((value - mean) ** 2 for value in group)
-        freedom += max(0, len(group) - 1)
-    if freedom == 0:
-        raise ValueError("noise needs at least one mixer with two seeds, got none")
-    return Noise(math.sqrt(squares / freedom), freedom)
+    found = []
+    for seeds in {tuple(sorted(run)) for run in runs}:
+        rows = [[run[seed] for seed in seeds] for run in runs if run.keys() >= set(seeds)]
+        if len(rows) > 1 and len(seeds) > 1:
+            found.append(residual_noise(rows))
+    if not found:
+        raise ValueError("noise needs two mixers that share two seeds")
+    return max(found, key=lambda noise: (noise.freedom, noise.deviation))
 
 
 def interval(mean: float, error: float, freedom: int, *, level: float = 0.95) -> Interval:

@@ -33,7 +33,7 @@ def leaderboard_table(rows: Sequence[Row], *, most: int = 0) -> Table:
     tasks = list(rows[0].scores) if rows else []
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 0), pad_edge=False)
     table.add_column("#", justify="right", style="dim", no_wrap=True)
-    table.add_column("mixer", no_wrap=True, max_width=24, overflow="ellipsis")
+    table.add_column("mixer", no_wrap=True, max_width=21, overflow="ellipsis")
     table.add_column("exp", justify="right", style="dim", no_wrap=True)
     table.add_column("fit-\nness", justify="right", no_wrap=True)
     table.add_column("95 %\ninterval", justify="right", style="dim", no_wrap=True)
@@ -51,7 +51,7 @@ def leaderboard_table(rows: Sequence[Row], *, most: int = 0) -> Table:
             str(place),
             f"[cyan]{row.name} ·[/]" if baseline else row.name,
             str(row.experiment),
-            f"{row.fitness:+.2f}",
+            f"{row.fitness:+.1f}",
             "" if reference else f"{row.interval[0]:+.1f} {row.interval[1]:+.1f}",
             "[dim]-[/]" if reference else VERDICTS[row.verdict],
             *(f"{row.scores[task]:.3f}" for task in tasks),

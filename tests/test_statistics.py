@@ -8,11 +8,10 @@ import pytest
 
 from move37.statistics import (
     Interval,
-    Noise,
     corrected_level,
     interval,
-    pooled_noise,
     residual_noise,
+    run_noise,
     t_quantile,
 )
 
@@ -92,30 +91,20 @@ def test_t_quantile_refuses_what_it_cannot_answer(probability: float, freedom: i
 # ---------------------------------------------------------------- noise
 
 
-def test_pooled_noise_by_hand() -> None:
-    # Squares within the groups: 2 + 8 + 0, on 1 + 2 + 0 degrees of freedom.
-    noise = pooled_noise([[1.0, 3.0], [10.0, 12.0, 14.0], [5.0]])
-    assert noise == pytest.approx(Noise(math.sqrt(10 / 3), 3))
-
-
-def test_noise_of_one_group_is_its_standard_deviation() -> None:
-    values = [0.3, 0.7, 0.4, 0.9]
-    assert pooled_noise([values]) == pytest.approx(Noise(stdev(values), 3))
-
-
-def test_noise_does_not_see_how_far_apart_the_groups_are() -> None:
+def test_noise_does_not_see_how_far_apart_the_mixers_are() -> None:
     near, far = [[1.0, 2.0], [3.0, 5.0]], [[1.0, 2.0], [1003.0, 1005.0]]
-    assert pooled_noise(far) == pytest.approx(pooled_noise(near))
+    assert residual_noise(far) == pytest.approx(residual_noise(near))
 
 
-def test_groups_of_one_and_none_are_passed_over() -> None:
-    assert pooled_noise([[1.0, 3.0], [7.0], []]) == pooled_noise([[1.0, 3.0]])
+def test_noise_rests_on_the_fullest_table_of_mixers_and_seeds() -> None:
+    full = [{0: 1.0, 1: 1.0}, {0: 3.0, 1: 5.0}]
+    assert run_noise([*full, {0: 9.0}, {7: 1.0}, {}]) == residual_noise([[1.0, 1.0], [3.0, 5.0]])
 
 
-@pytest.mark.parametrize("groups", [[], [[]], [[1.0], [2.0]]])
-def test_noise_needs_a_group_of_two(groups: list[list[float]]) -> None:
-    with pytest.raises(ValueError, match="two seeds"):
-        pooled_noise(groups)
+@pytest.mark.parametrize("runs", [[], [{}], [{0: 1.0, 1: 2.0}], [{0: 1.0}, {0: 2.0, 1: 2.0}]])
+def test_noise_needs_two_mixers_that_share_two_seeds(runs: list[dict[int, float]]) -> None:
+    with pytest.raises(ValueError, match="two mixers that share two seeds"):
+        run_noise(runs)
 
 
 # ---------------------------------------------------------------- intervals
@@ -155,13 +144,13 @@ def test_interval_holds_the_true_value_in_the_stated_share_of_cases(
     assert held / cases == pytest.approx(level, abs=3 * math.sqrt(level * (1 - level) / cases))
 
 
-def test_interval_from_pooled_noise_holds_the_true_value_in_the_stated_share_of_cases() -> None:
+def test_interval_from_noise_of_all_holds_the_true_value_in_the_stated_share_of_cases() -> None:
     """Three mixers of two seeds: each is judged by the noise of all."""
     rng = random.Random(1)
     cases, held = 1000, 0
     for _ in range(cases):
         groups = [[rng.gauss(true, 2) for _ in range(2)] for true in (0, 5, 9)]
-        noise = pooled_noise(groups)
+        noise = residual_noise(groups)
         reach = interval(mean(groups[1]), noise.deviation / math.sqrt(2), noise.freedom)
         held += not reach.excludes(5)
     assert held / cases == pytest.approx(0.95, abs=0.02)

@@ -1,15 +1,16 @@
 """The offline analyst: what an experiment taught, in two or three sentences.
 
-Everything it says is computed: differences paired by seed, against the noise that is pooled over
-all mixers with several seeds.
+Everything it says is computed: differences paired by seed, against the noise of all mixers that
+were measured on the same seeds.
 """
 
+import contextlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from move37.records import Crashed, Lesson, Measured, Measurement, Record, Rejected
-from move37.statistics import Interval, Noise, interval, pooled_noise
+from move37.statistics import Interval, Noise, interval, run_noise
 
 REFERENCE = "DeltaNet"
 
@@ -123,18 +124,18 @@ def _values(measurements: Iterable[Measurement]) -> Values:
 
 
 def _noise(runs: Iterable[Sequence[Measurement]]) -> dict[str, Noise]:
-    """Returns the seed noise of each task, from all mixers with several seeds."""
-    groups: dict[str, list[list[float]]] = defaultdict(list)
+    """Returns the noise of one run on each task, where it can be told."""
+    by_task: dict[str, list[dict[int, float]]] = defaultdict(list)
     for measurements in runs:
-        by_task: dict[str, list[float]] = defaultdict(list)
-        for (task, _), value in _values(measurements).items():
-            by_task[task].append(value)
-        for task, values in by_task.items():
-            groups[task].append(values)
+        own: dict[str, dict[int, float]] = defaultdict(dict)
+        for (task, seed), value in _values(measurements).items():
+            own[task][seed] = value
+        for task, values in own.items():
+            by_task[task].append(values)
     noise = {}
-    for task, lists in groups.items():
-        if any(len(values) > 1 for values in lists):
-            noise[task] = pooled_noise(lists)
+    for task, mixers in by_task.items():
+        with contextlib.suppress(ValueError):  # too few seeds yet
+            noise[task] = run_noise(mixers)
     return noise
 
 

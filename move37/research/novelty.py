@@ -3,6 +3,10 @@
 import ast
 import functools
 import hashlib
+import threading
+
+# CPython 3.11 counts the depth of all threads' parses in one place, and finds it wrong at times.
+_PARSING = threading.Lock()
 
 
 @functools.lru_cache(maxsize=4096)
@@ -13,7 +17,8 @@ def fingerprint(source: str) -> str:
     A program that cannot be parsed is its own text.
     """
     try:
-        tree = ast.parse(source)
+        with _PARSING:
+            tree = ast.parse(source)
     except (SyntaxError, ValueError, RecursionError):
         return hashlib.sha256(source.encode()).hexdigest()
     classes: dict[str, str] = {}

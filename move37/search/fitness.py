@@ -9,15 +9,16 @@ of the other tasks), both relative to DeltaNet on the same seed after the same t
          is clipped. The judgement only breaks ties.
 """
 
-import ast
 import functools
+import io
 import math
+import tokenize
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from move37.records import Candidate, CheckResult, Measured, Measurement, Record
-from move37.statistics import Interval, Noise, corrected_level, interval, residual_noise
+from move37.statistics import Interval, Noise, corrected_level, interval, run_noise
 
 Form = Literal["noise", "paper"]
 Verdict = Literal["better", "worse", "mixed", "open"]
@@ -166,21 +167,15 @@ class Scale:
         self.tried = sum(not _is_baseline(r) for r in measured)
 
     def _noise(self, axis: str) -> Noise:
-        """Returns the noise of a gain, from the fullest table of mixers and seeds there is."""
-        gains = {
-            r.candidate.id: dict(zip(self._shared(r), getattr(self.gains(r), axis), strict=True))
+        """Returns the noise of a gain, the difference of two runs."""
+        gains = [
+            dict(zip(self._shared(r), getattr(self.gains(r), axis), strict=True))
             for r in self.measured
-        }
-        tables = []
-        for seeds in {self._shared(r) for r in self.measured}:
-            rows = [[own[s] for s in seeds] for own in gains.values() if own.keys() >= set(seeds)]
-            if len(rows) > 1 and len(seeds) > 1:
-                tables.append(residual_noise(rows))
-        if not tables:
-            raise Unscaled(
-                f"no mixer shares two seeds with {self.reference.candidate.proposal.name}"
-            )
-        run = max(tables, key=lambda noise: (noise.freedom, noise.deviation))
+        ]
+        try:
+            run = run_noise(gains)
+        except ValueError as error:
+            raise Unscaled(str(error)) from None
         # Not zero, or a gain could not be divided by it.
         return Noise(max(1e-6, math.sqrt(2) * run.deviation), run.freedom)
 
@@ -247,7 +242,7 @@ class Scale:
         """Returns 1 / (1 + cost), the cost relative to the reference.
 
         Counted, never asked: the geometric mean of the ratios of FLOPs per token, bytes of
-        decoding state (where offered) and size of the program in syntax nodes.
+        decoding state (where offered) and size of the program in tokens.
         """
         ratios = []
         for own, other in zip(_costs(result), _costs(self.reference), strict=True):
@@ -281,13 +276,16 @@ def _mean(values: Sequence[float]) -> float:
 
 def _costs(result: Result) -> tuple[float, int, int]:
     longest = max(result.measurements, key=lambda m: (m.task == LOSS_TASK, m.flops_per_token))
-    size = _syntax_nodes(result.candidate.proposal.source)
+    size = _program_size(result.candidate.proposal.source)
     return longest.flops_per_token, longest.state_bytes or 0, size
 
 
 @functools.lru_cache(maxsize=4096)
-def _syntax_nodes(source: str) -> int:
-    return sum(1 for _ in ast.walk(ast.parse(source)))
+def _program_size(source: str) -> int:
+    """Returns the number of tokens; comments and layout do not count, a docstring counts one."""
+    silent = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
+    tokens = tokenize.generate_tokens(io.StringIO(source).readline)
+    return sum(token.type not in silent for token in tokens)
 
 
 def _is_baseline(result: Result) -> bool:

@@ -9,13 +9,15 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TextIO
+from typing import Any, TextIO, TypeVar
 
 import sqlalchemy as sql
 
 from move37.records import InputError, Lesson, Record, from_json, to_json
 
 VERSION = 1
+
+T = TypeVar("T")
 
 _tables = sql.MetaData()
 _meta = sql.Table(
@@ -77,7 +79,7 @@ class Store:
         sql.event.listen(engine, "connect", _pragmas)
         sql.event.listen(engine, "begin", lambda link: link.exec_driver_sql("BEGIN IMMEDIATE"))
         try:
-            if create:
+            if create and (not path.exists() or path.stat().st_size == 0):
                 _create(engine)
             _check_version(engine, path)
         except sql.exc.DatabaseError as error:
@@ -135,13 +137,11 @@ class Store:
 
     def records(self) -> list[Record]:
         """Returns all records, in the order of experiments."""
-        order = sql.select(_records.c.body).order_by(_records.c.experiment, _records.c.step)
-        return [from_json(Record, body) for body in self._bodies(order)]
+        return self._read(Record, _records, _records.c.experiment, _records.c.step)
 
     def lessons(self) -> list[Lesson]:
         """Returns all lessons, in the order of experiments."""
-        order = sql.select(_lessons.c.body).order_by(_lessons.c.experiment)
-        return [from_json(Lesson, body) for body in self._bodies(order)]
+        return self._read(Lesson, _lessons, _lessons.c.experiment)
 
     def settings(self) -> dict[str, Any]:
         """Returns what the run was started with; empty before the first run."""
@@ -166,27 +166,38 @@ class Store:
                 "go on with the same settings, or give --store another path"
             )
 
-    def _bodies(self, query: sql.Select[Any]) -> list[str]:
+    def _read(self, kind: type[T], table: sql.Table, *order: sql.Column[Any]) -> list[T]:
+        query = sql.select(table.c.experiment, table.c.body).order_by(*order)
         try:
             with self._engine.connect() as link:
-                return list(link.scalars(query))
+                rows = link.execute(query).all()
         except sql.exc.DatabaseError as error:
             raise InputError(_explain(self.path, error)) from None
+        found = []
+        for experiment, body in rows:
+            try:
+                found.append(from_json(kind, body))
+            except ValueError as error:
+                raise InputError(
+                    f"{self.path} is damaged: the {kind.__name__.lower()} of experiment "
+                    f"{experiment} cannot be read ({error})"
+                ) from None
+        return found
 
 
 def _pragmas(connection: Any, _: Any) -> None:
     # Transactions are begun by us: sqlite3 would begin them too late, and lose the race.
     connection.isolation_level = None
     connection.execute("PRAGMA synchronous=FULL")
+    if not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall():
+        connection.execute("PRAGMA journal_mode=WAL")  # kept in the file, so set once
 
 
 def _create(engine: sql.Engine) -> None:
-    with engine.connect() as link:
-        raw = link.connection
-        raw.execute("PRAGMA journal_mode=WAL")
     with engine.begin() as link:
         _tables.create_all(link)
-        if link.scalar(sql.select(_meta.c.value).where(_meta.c.key == "version")) is None:
+        there = link.scalar(sql.select(_meta.c.value).where(_meta.c.key == "version"))
+        if there is None:  # another process may have been quicker
             link.execute(_meta.insert(), {"key": "version", "value": str(VERSION)})
 
 

@@ -1,0 +1,293 @@
+"""The command line: clear sentences, exit statuses, and JSON that a program can read."""
+
+import json
+import os
+import re
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from move37.loop import Plan, discover
+from move37.records import Record
+from move37.research.composer import Composer
+from move37.store.store import Store
+from tests.fakes import FakeLab, preset
+
+WIDE = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1"}
+
+
+def move37(*arguments: str, env: dict[str, str] = WIDE) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "move37.cli", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, env=env, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run, measured by hash."""
+    path = tmp_path_factory.mktemp("run") / "store.sqlite"
+    plan = Plan(preset(), 5 + 6, 0)
+    with Store.open(path, create=True) as opened:
+        opened.keep_settings(plan.settings)
+        for _ in discover(plan, Composer(), FakeLab(), opened):
+            pass
+    return path
+
+
+def records(path: Path) -> list[Record]:
+    with Store.open(path) as opened:
+        return opened.records()
+
+
+# ---------------------------------------------------------------- reading commands
+
+
+def test_top_as_json_has_what_a_program_needs(store: Path) -> None:
+    done = move37("top", "--json", "--store", str(store))
+    rows = json.loads(done.stdout)
+    wanted = {
+        "id",
+        "name",
+        "origin",
+        "fitness",
+        "loss",
+        "benchmark",
+        "interval",
+        "parameters",
+        "parents",
+    }
+    assert wanted <= set(rows[0])
+    assert {row["origin"] for row in rows} == {"baseline", "composer"}
+    assert sum(row["origin"] == "baseline" for row in rows) == 5
+
+
+def test_top_shows_every_measured_mixer_and_marks_the_baselines(store: Path) -> None:
+    text = move37("top", "--store", str(store)).stdout
+    assert "GatedDeltaNet ·" in text
+    assert "bits/" in text
+
+
+def test_top_fits_into_eighty_columns(store: Path) -> None:
+    text = move37("top", "--store", str(store), env={**WIDE, "COLUMNS": "80"}).stdout
+    assert max(map(len, text.splitlines())) <= 80
+    assert re.search(r"DeltaNet · +2 +\+0\.0 .* \d\.\d{3} ", text)  # nothing is cut off
+
+
+@pytest.mark.parametrize("by", ["number", "id", "prefix", "name"])
+def test_show_finds_an_experiment_by(store: Path, by: str) -> None:
+    first = records(store)[0]
+    identity = {
+        "number": "0",
+        "id": first.candidate.id,
+        "prefix": first.candidate.id[:6],
+        "name": first.candidate.proposal.name,
+    }[by]
+    done = move37("show", identity, "--store", str(store))
+    assert done.returncode == 0
+    for part in ("Motivation", "Record 0", "Lesson", "Program", "class GatedDeltaNet"):
+        assert part in done.stdout
+
+
+def test_show_as_json_holds_the_records_the_lesson_and_the_lineage(store: Path) -> None:
+    shown = json.loads(move37("show", "7", "--json", "--store", str(store)).stdout)
+    assert set(shown) == {"records", "lesson", "lineage"}
+    assert shown["records"][0]["experiment"] == 7
+
+
+def test_tree_and_lessons_name_every_experiment(store: Path) -> None:
+    tree = json.loads(move37("tree", "--json", "--store", str(store)).stdout)
+    lessons = json.loads(move37("lessons", "--json", "--store", str(store)).stdout)
+    assert [node["experiment"] for node in tree] == list(range(11))
+    assert [lesson["experiment"] for lesson in lessons] == list(range(11))
+    assert "#10" in move37("tree", "--store", str(store)).stdout
+    assert "Next:" in move37("lessons", "--store", str(store)).stdout
+
+
+def test_the_help_of_run_fits_on_one_screen() -> None:
+    text = move37("run", "--help", env={**WIDE, "COLUMNS": "80"}).stdout
+    assert len(text.splitlines()) <= 30
+
+
+# ---------------------------------------------------------------- bad input
+
+
+def refused(done: subprocess.CompletedProcess[str], sentence: str) -> None:
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert re.search(sentence, re.sub(r"[\s│]+", " ", done.stderr)), done.stderr
+
+
+def test_an_unknown_preset_is_told_which_there_are() -> None:
+    refused(
+        move37("run", "--preset", "moon"), "unknown preset 'moon': expected one of laptop, smoke"
+    )
+
+
+@pytest.mark.parametrize("option", ["--experiments", "--seed", "--workers"])
+def test_a_negative_number_is_refused(option: str) -> None:
+    refused(move37("run", option, "-3"), "greater than or equal to")
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "sentence"),
+    [
+        ("--device", "tpu", "unknown device 'tpu': expected cpu or cuda"),
+        ("--fitness", "taste", "unknown fitness 'taste': expected one of noise, paper"),
+    ],
+)
+def test_an_unknown_word_is_refused(tmp_path: Path, option: str, value: str, sentence: str) -> None:
+    path = tmp_path / "store.sqlite"
+    refused(move37("run", option, value, "--store", str(path)), sentence)
+    assert not path.exists()
+
+
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
+    done = move37("run", "--preset", "smoke", "--store", str(tmp_path / "none" / "store.sqlite"))
+    refused(done, "the folder .*none does not exist")
+
+
+def test_a_missing_store_is_refused(tmp_path: Path) -> None:
+    refused(move37("top", "--store", str(tmp_path / "none.sqlite")), "no store at")
+
+
+def test_a_corrupt_store_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    path.write_text("this is not a database" * 100)
+    before = path.read_bytes()
+    for command in ("run", "top", "step"):
+        refused(move37(command, "--store", str(path)), "is no move37 store, or is damaged")
+    assert path.read_bytes() == before
+
+
+def test_a_store_of_a_newer_version_is_refused(store: Path, tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    shutil.copy(store, path)
+    link = sqlite3.connect(path)
+    link.execute("UPDATE meta SET value = '99' WHERE key = 'version'")
+    link.commit()
+    link.close()
+    refused(move37("run", "--preset", "smoke", "--store", str(path)), "written by a newer move37")
+
+
+def test_another_seed_on_the_same_store_is_refused(store: Path) -> None:
+    done = move37("run", "--preset", "smoke", "--seed", "5", "--store", str(store))
+    refused(done, "was started with seed 0: go on with the same settings")
+
+
+def test_an_experiment_that_is_not_there_is_refused(store: Path) -> None:
+    refused(move37("show", "nobody", "--store", str(store)), "no experiment 'nobody'")
+
+
+# ---------------------------------------------------------------- whole runs
+
+
+def run_smoke(path: Path, *more: str) -> subprocess.CompletedProcess[str]:
+    return move37("run", "--preset", "smoke", "--store", str(path), *more)
+
+
+def same_records(a: Path, b: Path) -> bool:
+    ours, theirs = records(a), records(b)
+    return len(ours) == len(theirs) and all(x.same_as(y) for x, y in zip(ours, theirs, strict=True))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("undisturbed") / "store.sqlite"
+    done = run_smoke(path)
+    assert done.returncode == 0, done.stderr
+    for part in ("Plan:", "core-seconds", "GatedDeltaNet", "Store", "report.html", "Next"):
+        assert part in done.stdout
+    return path
+
+
+@pytest.mark.slow
+def test_a_run_measures_baselines_and_proposals_at_equal_size(undisturbed: Path) -> None:
+    rows = json.loads(
+        move37("top", "--json", "--preset", "smoke", "--store", str(undisturbed)).stdout
+    )
+    sizes = [row["parameters"] for row in rows]
+    assert len(rows) >= 7
+    assert max(sizes) / min(sizes) <= 1.01
+    assert (undisturbed.parent / "report.html").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_a_run_with_one_worker_gives_the_same_records(undisturbed: Path, tmp_path: Path) -> None:
+    assert run_smoke(tmp_path / "store.sqlite", "--workers", "1").returncode == 0
+    assert same_records(tmp_path / "store.sqlite", undisturbed)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [6.0, 11.0, 16.0])
+def test_a_run_that_is_killed_goes_on_to_the_same_records(
+    undisturbed: Path, tmp_path: Path, seconds: float
+) -> None:
+    path = tmp_path / "store.sqlite"
+    command = [sys.executable, "-m", "move37.cli", "run", "--preset", "smoke", "--store", str(path)]
+    killed = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+    time.sleep(seconds)
+    os.killpg(killed.pid, signal.SIGKILL)
+    killed.wait()
+    assert run_smoke(path).returncode == 0
+    assert same_records(path, undisturbed)
+
+
+@pytest.mark.slow
+def test_a_run_that_is_finished_says_so_and_does_nothing(undisturbed: Path) -> None:
+    before = records(undisturbed)
+    done = run_smoke(undisturbed)
+    assert done.returncode == 0
+    assert "All 9 experiments are in" in done.stdout
+    assert records(undisturbed) == before
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_at_once_and_says_how_to_go_on(tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    command = [sys.executable, "-m", "move37.cli", "run", "--preset", "smoke", "--store", str(path)]
+    run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    time.sleep(8)
+    run.send_signal(signal.SIGINT)
+    _, told = run.communicate(timeout=10)
+    assert run.returncode == 130
+    assert "the same command goes on from there" in told
+    assert "Traceback" not in told
+
+
+@pytest.mark.slow
+def test_step_tells_its_five_steps(undisturbed: Path, tmp_path: Path) -> None:
+    path = tmp_path / "store.sqlite"
+    shutil.copy(undisturbed, path)
+    done = move37("step", "--preset", "smoke", "--store", str(path))
+    assert done.returncode == 0, done.stderr
+    for step in ("1 sample", "2 propose", "3 verify", "4 train", "5 analyse"):
+        assert step in done.stdout
+    assert len({r.experiment for r in records(path)}) == 10
+
+
+@pytest.mark.slow
+def test_doctor_finds_everything() -> None:
+    done = move37("doctor", "--json")
+    assert done.returncode == 0, done.stdout
+    assert all(finding["fine"] for finding in json.loads(done.stdout))
+
+
+def lines_of(done: subprocess.CompletedProcess[str]) -> Sequence[dict[str, object]]:
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.slow
+def test_run_as_json_prints_an_object_per_experiment_and_the_leaderboard(
+    undisturbed: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "store.sqlite"
+    shutil.copy(undisturbed, path)
+    lines = lines_of(run_smoke(path, "--experiments", "5", "--json"))
+    assert set(lines[0]) == {"records", "lesson"}
+    assert set(lines[-1]) == {"leaderboard"}
