@@ -121,7 +121,7 @@ def _render(records: Sequence[Record], lessons: Sequence[Lesson], title: str, fo
         return f"{'b' if difference > 0 else 'w'}{size}" if size else "n"
 
     def fitness(value: float) -> str:
-        digits = 2 if form == "noise" else 3
+        digits = 1 if form == "noise" else 3  # a tenth is the least that counts
         value = round(value, digits)
         sign = "+" if form == "noise" and value else ""
         return f"{value or 0.0:{sign}.{digits}f}".replace("-", "\N{MINUS SIGN}")
