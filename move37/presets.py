@@ -69,6 +69,20 @@ class Preset:
 
 BASELINES = (
     Baseline(
+        "DeltaNet",
+        "delta_net.py",
+        "Baseline and reference. A memory that corrects what it recalls. arXiv:2406.06484",
+        (
+            "input:convolution",
+            "features:silu",
+            "keys:unit",
+            "decay:none",
+            "update:delta",
+            "norm:head",
+            "gate:none",
+        ),
+    ),
+    Baseline(
         "GatedDeltaNet",
         "gated_delta_net.py",
         "Baseline. A memory that forgets and corrects itself. arXiv:2412.06464",
@@ -94,20 +108,6 @@ BASELINES = (
             "update:add",
             "norm:head",
             "gate:output",
-        ),
-    ),
-    Baseline(
-        "DeltaNet",
-        "delta_net.py",
-        "Baseline and reference. A memory that corrects what it recalls. arXiv:2406.06484",
-        (
-            "input:convolution",
-            "features:silu",
-            "keys:unit",
-            "decay:none",
-            "update:delta",
-            "norm:head",
-            "gate:none",
         ),
     ),
     Baseline(
@@ -139,9 +139,9 @@ LAPTOP = Preset(
     name="laptop",
     summary="five baselines and twenty proposals on two cores in ten minutes",
     budgets=(
-        TaskBudget("language", 320 * 1024, 16, 64, 7e-3, _SMALL),
-        TaskBudget("recall", 230 * 1536, 64, 24, 7e-3, _SMALL),
-        TaskBudget("state tracking", 180 * 1536, 64, 24, 1e-2, _SMALL),
+        TaskBudget("language", 300 * 1024, 16, 64, 7e-3, _SMALL),
+        TaskBudget("recall", 215 * 1536, 64, 24, 7e-3, _SMALL),
+        TaskBudget("state tracking", 160 * 1536, 64, 24, 1e-2, _SMALL),
     ),
     seeds=(0, 1),
     proposals=20,

@@ -90,7 +90,7 @@ def test_show_finds_an_experiment_by(store: Path, by: str) -> None:
     }[by]
     done = move37("show", identity, "--store", str(store))
     assert done.returncode == 0
-    for part in ("Motivation", "Record 0", "Lesson", "Program", "class GatedDeltaNet"):
+    for part in ("Motivation", "Record 0", "Lesson", "Program", "class DeltaNet"):
         assert part in done.stdout
 
 

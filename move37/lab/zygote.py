@@ -25,6 +25,7 @@ import signal
 import socket
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -57,7 +58,11 @@ def main(control_fd: int) -> None:
             try:
                 warden(socket.socket(fileno=descriptors[0]), worker.examine)
                 status = 0
+            except BaseException:
+                traceback.print_exc()  # our own fault: the office sees the socket close
+                raise
             finally:
+                sys.stderr.flush()
                 os._exit(status)
         os.close(descriptors[0])
 
@@ -223,8 +228,6 @@ def _become_child(
         say({"outcome": to_data(outcome)})
         status = 0
     except BaseException:
-        import traceback
-
         traceback.print_exc()
         sys.stderr.flush()
         raise
