@@ -1,5 +1,6 @@
 """The command line: parses, calls, prints. Nothing here computes, and nothing imports torch."""
 
+import io
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ import typer
 from rich.console import Console
 
 from move37 import __version__
-from move37.records import InputError, Lesson, Record, to_data
+from move37.records import InputError, Lesson, Record, RunFailed, to_data
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -40,6 +41,9 @@ def main() -> None:
     0 done, 1 the run has shown nothing or a check failed, 2 the input cannot be used, 130 stopped.
     """
     signal.signal(signal.SIGTERM, _stop)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a sign shows another
     try:
         app(standalone_mode=True)
     except InputError as error:
@@ -113,7 +117,6 @@ def _session(
 ) -> None:
     # Imported late: `move37 --help` and `move37 top` need none of it.
     from move37 import presets, session
-    from move37.loop import RunFailed
 
     plan = session.make_plan(
         presets.preset(preset),
@@ -260,13 +263,13 @@ def _read(preset: str, path: Path | None) -> tuple[list[Record], list[Lesson]]:
     from move37.store.store import Store
 
     default = Path("runs") / presets.preset(preset).name / "store.sqlite"
-    with Store.open(path or default) as store:
+    with Store.open(path or default, write=False) as store:
         return store.records(), store.lessons()
 
 
 def _find(records: Sequence[Record], identity: str) -> int:
     """Returns the experiment that is meant; raises InputError if none or several are."""
-    if identity.isdigit() and any(record.experiment == int(identity) for record in records):
+    if identity.isdecimal() and any(record.experiment == int(identity) for record in records):
         return int(identity)
     exact = {r.experiment for r in records if r.candidate.proposal.name == identity}
     found = exact or {r.experiment for r in records if r.candidate.id.startswith(identity)}

@@ -31,16 +31,16 @@ from move37.records import (
     Proposal,
     Provenance,
     Record,
-    Rejected,
+    RunFailed,
     Stop,
     TaskBudget,
 )
 from move37.research.analyst import analyse
-from move37.research.novelty import fingerprint
+from move37.research.novelty import repeats
 from move37.research.researcher import Researcher
-from move37.search.fitness import Form, Scale, results
+from move37.search.decisions import check_ruler, question_is_open, stops_from, too_good
+from move37.search.fitness import Form
 from move37.search.pool import draw_brief, visible
-from move37.search.stopping import stops_from
 
 
 class Lab(Protocol):
@@ -55,10 +55,6 @@ class Keeper(Protocol):
     def append(self, records: Sequence[Record], lessons: Sequence[Lesson] = ()) -> None: ...
     def records(self) -> list[Record]: ...
     def lessons(self) -> list[Lesson]: ...
-
-
-class RunFailed(RuntimeError):
-    """The run cannot go on, or has shown nothing; the message says why. No fault of the input."""
 
 
 # Told what an experiment is doing: its number, the name of the candidate, the stage.
@@ -81,6 +77,7 @@ class Plan:
         """What has to be the same when a run goes on."""
         return {
             "preset": self.preset.name,
+            "version of the preset": self.preset.fingerprint,
             "seed": self.seed,
             "device": self.device,
             "fitness": self.form,
@@ -101,8 +98,8 @@ def discover(
     history, lessons = store.records(), store.lessons()
     done = len({record.experiment for record in history})
     baselines = len(plan.preset.baselines)
-    if done >= baselines:
-        check_ruler(plan.preset, history)
+    if plan.preset.ruler and done >= baselines:
+        check_ruler(plan.preset.ruler, history)
     pool = ThreadPoolExecutor(plan.workers, thread_name_prefix="experiment")
     running: deque[tuple[_Experiment, Future[list[Record]]]] = deque()
     try:
@@ -124,8 +121,8 @@ def discover(
             store.append(records, [lesson])  # first on disk, then in memory
             history, lessons, done = [*history, *records], [*lessons, lesson], done + 1
             yield records, lesson
-            if done == baselines:
-                check_ruler(plan.preset, history)
+            if plan.preset.ruler and done == baselines:
+                check_ruler(plan.preset.ruler, history)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
@@ -249,7 +246,7 @@ class _Experiment:
             candidate.proposal.source,
             seeds=seeds,
             excused=excused,
-            stops=self._stops() if candidate.proposal.origin != "baseline" else (),
+            stops=self._stops() if not candidate.proposal.is_baseline else (),
             device=self.plan.device,
         )
 
@@ -257,7 +254,7 @@ class _Experiment:
         return stops_from(
             measurement
             for record in self.known
-            if record.candidate.proposal.origin == "baseline"
+            if record.candidate.proposal.is_baseline
             for measurement in _measurements(record)
         )
 
@@ -317,71 +314,6 @@ def assignment(
         limit_seconds=preset.limit_seconds * max(1, len(seeds)),
         limit_bytes=preset.limit_bytes,
     )
-
-
-def repeats(proposal: Proposal, tried: Sequence[tuple[int, Proposal]]) -> Rejected | None:
-    """Refuses a program that was tried already, apart from comments and names of classes.
-
-    `tried` holds the number of the experiment with each program.
-    """
-    mine = fingerprint(proposal.source)
-    for experiment, other in tried:
-        same_parts = bool(proposal.components) and proposal.components == other.components
-        if same_parts or fingerprint(other.source) == mine:
-            told = f"the same program as {other.name} of experiment {experiment}"
-            return Rejected("novelty", told)
-    return None
-
-
-def question_is_open(records: Sequence[Record], candidate: str) -> bool:
-    """Says whether this candidate may still beat the best baseline that may have children.
-
-    Closed once the 95 % interval of its fitness lies below: a further seed would be wasted.
-    """
-    measured = results(records)
-    scale = Scale(measured)
-    rivals = [
-        scale.fitness(result).value
-        for result in measured
-        if result.candidate.proposal.origin == "baseline"
-        and all(check.verdict != "failed" for check in result.checks)
-    ]
-    mine = next(result for result in measured if result.candidate.id == candidate)
-    return scale.fitness(mine).interval.high > max(rivals)
-
-
-def too_good(records: Sequence[Record], candidate: str) -> bool:
-    """Says whether the gain is so large that the verifier has to look again, at full level."""
-    measured = results(records)
-    mine = next(result for result in measured if result.candidate.id == candidate)
-    return Scale(measured).fitness(mine).implausible
-
-
-def check_ruler(preset: Preset, records: Sequence[Record]) -> None:
-    """Raises RunFailed unless the baselines stand as they must: a bent ruler measures nothing."""
-    ruler = preset.ruler
-    if ruler is None:
-        return
-    value = {
-        (record.candidate.proposal.name, m.seed): m.value
-        for record in records
-        for m in _measurements(record)
-        if m.task == ruler.task and record.candidate.proposal.origin == "baseline"
-    }
-    for seed in preset.seeds:
-        better, worse = value[ruler.better, seed], value[ruler.worse, seed]
-        ceiling = value[ruler.ceiling, seed]
-        told = (
-            f"on {ruler.task} with seed {seed}, {ruler.better} has {better:.2f}, {ruler.worse} "
-            f"{worse:.2f}, {ruler.ceiling} {ceiling:.2f}"
-        )
-        if better - worse < ruler.gap or ceiling < ruler.near:
-            raise RunFailed(
-                f"the ruler does not hold: {told}; expected {ruler.better} above {ruler.worse} by "
-                f"{ruler.gap} and {ruler.ceiling} at least {ruler.near}. Nothing was measured "
-                "against it. The budgets of the preset are too small for this machine's library "
-                "versions, or an operator is broken: run `make test`"
-            )
 
 
 def _measurements(record: Record) -> tuple[Measurement, ...]:

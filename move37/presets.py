@@ -1,10 +1,12 @@
 """Presets: named, typed sets of budgets. A preset says all that a run needs but seed and place."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib import resources
 
-from move37.records import InputError, ModelSize, Proposal, TaskBudget
+from move37.records import InputError, ModelSize, Proposal, TaskBudget, to_json
+from move37.search.decisions import Ruler
 from move37.search.pool import Selection
 
 CHECKS = (
@@ -39,18 +41,6 @@ class Baseline:
 
 
 @dataclass(frozen=True)
-class Ruler:
-    """What the baselines must show before anything is measured against them."""
-
-    task: str
-    better: str
-    worse: str
-    gap: float  # on every seed
-    ceiling: str
-    near: float  # what the ceiling must reach on every seed
-
-
-@dataclass(frozen=True)
 class Preset:
     """Budgets, baselines and selection of one kind of run."""
 
@@ -65,6 +55,13 @@ class Preset:
     limit_seconds: float  # wall clock of one examination
     limit_bytes: int = 2 << 30
     baselines: tuple[Baseline, ...] = ()
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with whatever decides the records: budgets, seeds, selection, baselines."""
+        decisive = to_json(replace(self, summary="", proposals=0, limit_seconds=0.0))
+        sources = "".join(baseline.proposal().source for baseline in self.baselines)
+        return hashlib.sha256((decisive + sources).encode()).hexdigest()[:8]
 
 
 BASELINES = (

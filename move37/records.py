@@ -32,8 +32,16 @@ Verdict = Literal["passed", "failed", "not offered"]
 Level = Literal["quick", "full"]
 
 
+# The baseline that everything is compared with.
+REFERENCE = "DeltaNet"
+
+
 class InputError(Exception):
     """The user's input cannot be used. The message says: expected, got, what to do."""
+
+
+class RunFailed(RuntimeError):
+    """The run cannot go on, or has shown nothing; the message says why. No fault of the input."""
 
 
 # ---------------------------------------------------------------- what the researcher makes
@@ -49,6 +57,11 @@ class Proposal:
     origin: str  # "baseline", "composer", or the name of another researcher
     components: tuple[str, ...] = ()  # "gene:value" words, see research.composer
     knowledge: tuple[str, ...] = ()  # ids of the knowledge entries it draws on
+
+    @property
+    def is_baseline(self) -> bool:
+        """Says whether it is a published mixer, measured for comparison."""
+        return self.origin == "baseline"
 
 
 @dataclass(frozen=True)
@@ -249,7 +262,10 @@ class Brief:
 def _essence(record: Record) -> Record:
     """The record with everything that time and machine decide set to zero."""
     outcome = record.outcome
-    if not isinstance(outcome, Crashed):
+    if isinstance(outcome, Crashed):
+        # How far it came and what it printed depend on the moment at which it was ended.
+        outcome = Crashed(outcome.stage.split(",")[0], "")
+    else:
         checks = tuple(replace(check, seconds=0.0) for check in outcome.checks)
         outcome = replace(outcome, checks=checks)
     if isinstance(outcome, Measured):

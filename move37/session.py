@@ -1,6 +1,9 @@
 """One run, as its user sees it: the plan first, then experiments as they end, then the result."""
 
 import json
+import os
+import shutil
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,10 +13,20 @@ from typing import NamedTuple, get_args
 from rich.console import Console
 
 from move37 import terminal
-from move37.lab.client import Lab, LabError
-from move37.loop import Plan, RunFailed, assignment, discover, visible_to
+from move37.lab.client import Lab
+from move37.loop import Plan, assignment, discover, visible_to
 from move37.presets import Preset
-from move37.records import Crashed, InputError, Lesson, Measured, Record, Rejected, to_data
+from move37.records import (
+    REFERENCE,
+    Crashed,
+    InputError,
+    Lesson,
+    Measured,
+    Record,
+    Rejected,
+    RunFailed,
+    to_data,
+)
 from move37.research.composer import Composer
 from move37.search.fitness import Form
 from move37.search.leaderboard import Row, leaderboard
@@ -53,6 +66,8 @@ def make_plan(
         )
     form: Form = "paper" if fitness == "paper" else "noise"
     count = preset.proposals if proposals is None else proposals
+    # More would only wait: an experiment starts when the one `lag` before it is done.
+    workers = min(workers, preset.selection.lag)
     return Plan(preset, len(preset.baselines) + count, seed, workers, device, form)
 
 
@@ -96,7 +111,11 @@ class Session:
                 self._say("[dim]starting the lab ...[/]" if self.console.is_terminal else "")
                 cost = probe(plan, lab, self.done)
                 self._print_plan(cost)
-                self._experiments(lab, cost)
+                try:
+                    self._experiments(lab, cost)
+                except (KeyboardInterrupt, RunFailed):
+                    self._write_report()  # of what there is
+                    raise
         elif self.records:
             self._say(f"All {self.done} experiments are in {self.store.path} already.")
         self._finish()
@@ -159,7 +178,7 @@ class Session:
         self._say(
             f"      One mixer with one seed takes {cost.seed_seconds:.0f} core-seconds here, all "
             f"together about {cost.core_seconds:,.0f}: {terminal.duration(cost.wall_seconds)} with "
-            f"{plan.workers} workers."
+            f"{plan.workers} worker{'s' * (plan.workers > 1)}."
         )
         if preset.ruler:
             r = preset.ruler
@@ -168,7 +187,7 @@ class Session:
                 f"reach {r.near}, on every seed."
             )
         heading = terminal.experiment_heading([budget.task for budget in preset.budgets])
-        self._say(f"\n[dim]{heading}   ▲▼ against parent, or DeltaNet[/]")
+        self._say(f"\n[dim]{heading} ▲▼ vs parent[/]")
 
     def _finish(self) -> None:
         rows = leaderboard(self.records, self.plan.form)
@@ -180,23 +199,23 @@ class Session:
             self.console.print(terminal.leaderboard_table(rows, most=12))
             self.console.print(terminal.READING + "\n")
             self.console.print(terminal.summary(self.records, rows, self._cold()))
-            best = next((row for row in rows if row.origin != "baseline"), None)
+            best = next((row for row in rows if not row.is_baseline), None)
             self.console.print(f"\nStore   {self.store.path}\nReport  {report}")
             if best:
                 where = _store_argument(self.plan, self.store)
                 self.console.print(
-                    f"\nNext    move37 show {best.experiment}{where}      the best one, in full\n"
-                    f"        move37 run --experiments {2 * self._proposals()}{where}"
+                    f"\nNext    {_command()} show {best.experiment}{where}      the best, in full\n"
+                    f"        {_command()} run --experiments {2 * self._proposals()}{where}"
                     "      go on from here"
                 )
         self._fail_if_nothing_measured(rows)
 
     def _fail_if_nothing_measured(self, rows: Sequence[Row]) -> None:
-        if any(row.origin != "baseline" for row in rows):
+        if any(not row.is_baseline for row in rows):
             return
         endings: dict[str, int] = {}
         for record in self.records:
-            if record.candidate.proposal.origin != "baseline":
+            if not record.candidate.proposal.is_baseline:
                 outcome = record.outcome
                 why = outcome.check if isinstance(outcome, Rejected) else "training"
                 why = outcome.stage if isinstance(outcome, Crashed) else why
@@ -211,7 +230,7 @@ class Session:
         return [
             record.experiment
             for record in self.records
-            if not record.parents and record.candidate.proposal.origin != "baseline"
+            if not record.parents and not record.candidate.proposal.is_baseline
         ]
 
     def _write_report(self) -> Path:
@@ -278,7 +297,7 @@ def probe(plan: Plan, lab: Lab, done: int) -> Cost:
     is paid per step. Raises RunFailed if the lab cannot train at all.
     """
     preset = plan.preset
-    reference = next(one for one in preset.baselines if one.name == "DeltaNet")
+    reference = next(one for one in preset.baselines if one.name == REFERENCE)
     seconds = []
     for steps in PROBE_STEPS:
         budgets = tuple(
@@ -317,6 +336,11 @@ def row_data(row: Row) -> dict[str, object]:
     return dict(data)
 
 
+def _command() -> str:
+    """Returns what the user has to type: the name alone only where the shell finds it."""
+    return "move37" if shutil.which("move37") else os.path.relpath(sys.argv[0])
+
+
 def _store_argument(plan: Plan, store: Store) -> str:
     default = Path("runs") / plan.preset.name / "store.sqlite"
     if store.path == default:
@@ -331,6 +355,3 @@ def interrupted(plan: Plan, store: Store) -> str:
         f"stopped: {done} of {plan.experiments} experiments are kept in {store.path}; "
         "the same command goes on from there"
     )
-
-
-__all__ = ["LabError", "Session", "interrupted", "make_plan", "open_store", "row_data"]

@@ -7,13 +7,23 @@ from collections.abc import Sequence
 from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
+from rich.markup import escape
 from rich.panel import Panel
 from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
-from move37.records import CheckResult, Crashed, Lesson, Measured, Measurement, Record, Rejected
+from move37.records import (
+    REFERENCE,
+    CheckResult,
+    Crashed,
+    Lesson,
+    Measured,
+    Measurement,
+    Record,
+    Rejected,
+)
 from move37.search.leaderboard import Row
 
 VERDICTS = {
@@ -43,18 +53,18 @@ def leaderboard_table(rows: Sequence[Row], *, most: int = 0) -> Table:
     table.add_column("state\nkB", justify="right", no_wrap=True)
     table.add_column("n", justify="right", no_wrap=True)
     for place, row in enumerate(rows, start=1):
-        baseline = row.origin == "baseline"
+        baseline = row.is_baseline
         if most and place > most and not baseline:
             continue
-        reference = baseline and row.name == "DeltaNet"
+        reference = baseline and row.name == REFERENCE
         table.add_row(
             str(place),
-            f"[cyan]{row.name} ·[/]" if baseline else row.name,
+            f"[cyan]{escape(row.name)} ·[/]" if baseline else escape(row.name),
             str(row.experiment),
             f"{row.fitness:+.1f}",
             "" if reference else f"{row.interval[0]:+.1f} {row.interval[1]:+.1f}",
             "[dim]-[/]" if reference else VERDICTS[row.verdict],
-            *(f"{row.scores[task]:.3f}" for task in tasks),
+            *(f"{row.scores[task]:.3f}{'*' * (task in row.stopped)}" for task in tasks),
             "-" if row.state_bytes is None else f"{row.state_bytes / 1000:.1f}",
             str(len(row.seeds)),
         )
@@ -69,14 +79,14 @@ READING = (
     "[cyan]·[/] baseline; n seeds. Fitness: gain on DeltaNet in units of seed noise, mean of\n"
     "loss and benchmark (asinh). Verdict, against DeltaNet and corrected for all that\n"
     "were tried: better, worse, mixed (one up, one down), or open (no telling).\n"
-    "No discovery is claimed: that takes confirmation on fresh seeds."
+    "* stopped early. No discovery is claimed: that takes confirmation on fresh seeds."
 )
 
 
 def experiment_heading(tasks: Sequence[str]) -> str:
     """Returns the heading over the lines of `experiment_line`."""
     words = [("bits/byte" if task == "language" else task.split()[0])[:9] for task in tasks]
-    return f"{'exp':>4}  {'mixer':<26} fitness {''.join(f'{word:>9}' for word in words)}"
+    return f"{'exp':>4}  {'mixer':<23} fitness {''.join(f'{word:>9}' for word in words)}"
 
 
 def experiment_line(records: Sequence[Record], lesson: Lesson, row: Row | None) -> Text:
@@ -84,7 +94,7 @@ def experiment_line(records: Sequence[Record], lesson: Lesson, row: Row | None) 
     last = records[-1]
     proposal, outcome = last.candidate.proposal, last.outcome
     line = Text(f"{last.experiment:>4}  ", style="dim")
-    line.append(f"{proposal.name[:26]:<26} ", "cyan" if proposal.origin == "baseline" else "")
+    line.append(f"{proposal.name[:23]:<23} ", "cyan" if proposal.is_baseline else "")
     if isinstance(outcome, Measured):
         values = row.scores if row else {m.task: m.value for m in outcome.measurements}
         line.append(f"{row.fitness:+7.2f} " if row else " " * 8, style="bold")
@@ -99,10 +109,10 @@ def experiment_line(records: Sequence[Record], lesson: Lesson, row: Row | None) 
 
 
 def _changes(lesson: Lesson) -> str:
-    """Tells the tasks that became better or worse, each by its first word."""
-    up = "".join(f" ▲{task.split()[0]}" for task in lesson.improved)
-    down = "".join(f" ▼{task.split()[0]}" for task in lesson.worsened)
-    return f" {up}{down}" if up or down else ""
+    """Tells the tasks that became better or worse, each by its first three letters."""
+    up = " ▲" + ",".join(task[:3] for task in lesson.improved) if lesson.improved else ""
+    down = " ▼" + ",".join(task[:3] for task in lesson.worsened) if lesson.worsened else ""
+    return up + down
 
 
 def failure(record: Record) -> str:
@@ -228,7 +238,7 @@ def checks_table(checks: Sequence[CheckResult]) -> Table:
     colours = {"passed": "green", "failed": "red", "not offered": "dim"}
     for check in checks:
         verdict = f"[{colours[check.verdict]}]{check.verdict}[/]"
-        table.add_row(f"  {check.check}", verdict, Text(check.evidence, style="dim"))
+        table.add_row(Text(f"  {check.check}"), verdict, Text(check.evidence, style="dim"))
     return table
 
 
@@ -259,8 +269,8 @@ def lineage_tree(records: Sequence[Record], rows: Sequence[Row]) -> Tree:
     nodes: dict[str, Tree] = {}
     root = Tree("[dim]lineage: fitness, and what became of it[/]")
     for record in last.values():
-        identity, name = record.candidate.id, record.candidate.proposal.name
-        if record.candidate.proposal.origin == "baseline":
+        identity, name = record.candidate.id, escape(record.candidate.proposal.name)
+        if record.candidate.proposal.is_baseline:
             name = f"[cyan]{name}[/]"
         if identity in fitness:
             told = f"{name} [bold]{fitness[identity]:+.2f}[/]"
@@ -277,17 +287,17 @@ def summary(records: Sequence[Record], rows: Sequence[Row], cold: Sequence[int])
     last: dict[int, Record] = {}
     for record in records:
         last[record.experiment] = record
-    proposed = [r for r in last.values() if r.candidate.proposal.origin != "baseline"]
+    proposed = [r for r in last.values() if not r.candidate.proposal.is_baseline]
     ends = Counter(type(record.outcome).__name__ for record in proposed)
     attempts = Counter(
-        type(r.outcome).__name__ for r in records if r.candidate.proposal.origin != "baseline"
+        type(r.outcome).__name__ for r in records if not r.candidate.proposal.is_baseline
     )
     lines = [
         f"{len(proposed)} proposals: {ends['Measured']} measured, {ends['Rejected']} refused, "
         f"{ends['Crashed']} crashed; {attempts['Rejected'] + attempts['Crashed']} programs were "
         "refused or crashed on the way."
     ]
-    mine = [row for row in rows if row.origin != "baseline"]
+    mine = [row for row in rows if not row.is_baseline]
     without = [row for row in mine if row.experiment in cold]
     bred = [row for row in mine if row.experiment not in cold]
     if without and bred:

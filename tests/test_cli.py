@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from move37.loop import Plan, discover
+from move37.presets import SMOKE
 from move37.records import Record
 from move37.research.composer import Composer
 from move37.store.store import Store
@@ -34,7 +35,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("run") / "store.sqlite"
     plan = Plan(preset(), 5 + 6, 0)
     with Store.open(path, create=True) as opened:
-        opened.keep_settings(plan.settings)
+        opened.keep_settings(Plan(SMOKE, plan.experiments, plan.seed).settings)
         for _ in discover(plan, Composer(), FakeLab(), opened):
             pass
     return path
@@ -76,7 +77,7 @@ def test_top_shows_every_measured_mixer_and_marks_the_baselines(store: Path) -> 
 def test_top_fits_into_eighty_columns(store: Path) -> None:
     text = move37("top", "--store", str(store), env={**WIDE, "COLUMNS": "80"}).stdout
     assert max(map(len, text.splitlines())) <= 80
-    assert re.search(r"DeltaNet · +2 +\+0\.0 .* \d\.\d{3} ", text)  # nothing is cut off
+    assert re.search(r" DeltaNet · +0 +\+0\.0 .* \d\.\d{3} ", text)  # nothing is cut off
 
 
 @pytest.mark.parametrize("by", ["number", "id", "prefix", "name"])

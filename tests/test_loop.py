@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from move37.loop import Plan, RunFailed, check_ruler, discover, repeats
+from move37.loop import Plan, discover
 from move37.presets import LAPTOP, SMOKE
 from move37.records import (
     Brief,
@@ -17,9 +17,12 @@ from move37.records import (
     Proposal,
     Record,
     Rejected,
+    RunFailed,
 )
 from move37.research.composer import Composer
+from move37.research.novelty import repeats
 from move37.research.researcher import Researcher
+from move37.search.decisions import check_ruler
 from tests.fakes import FakeLab, Memory, Told, preset
 
 BASELINES = len(SMOKE.baselines)
@@ -209,7 +212,8 @@ def test_a_ruler_that_holds_is_passed() -> None:
         )
         return replace(record, outcome=Measured(outcome.checks, measured))
 
-    check_ruler(LAPTOP, [straight(record) for record in store.records()])
+    assert LAPTOP.ruler is not None
+    check_ruler(LAPTOP.ruler, [straight(record) for record in store.records()])
 
 
 def a_proposal(source: str, components: tuple[str, ...] = ()) -> Proposal:

@@ -14,6 +14,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable
 from types import TracebackType
+from typing import Any
 
 from move37.records import Assignment, Crashed, Measured, Outcome, Rejected, from_json, to_json
 
@@ -64,14 +65,21 @@ class Lab:
                 "bytes": 0 if assignment.device.startswith("cuda") else assignment.limit_bytes,
             }
             ours.settimeout(assignment.limit_seconds + GRACE_SECONDS)
+            stage = ["start"]
+
+            def enter(name: str) -> None:
+                stage[0] = name
+                progress(name)
+
             try:
                 ours.sendall(json.dumps(request).encode() + b"\n")
                 with ours.makefile("rb") as lines:
-                    return _listen(lines, progress)
-            except TimeoutError:
-                raise LabError("the warden of an examination did not answer in time") from None
-            except (BrokenPipeError, ConnectionResetError) as error:
-                raise LabError("the warden of an examination died") from error
+                    return _listen(lines, assignment, enter)
+            except (TimeoutError, BrokenPipeError, ConnectionResetError, EOFError):
+                if self._closed:
+                    raise LabError("the lab is closed") from None
+                # Only the child could have stopped or killed it.
+                return Crashed(stage[0], "the process that watches over the child is gone")
 
     def close(self) -> None:
         """Ends the lab's processes and all that they started."""
@@ -81,7 +89,7 @@ class Lab:
                 self._control.close()
             if self._process is not None:
                 try:
-                    self._process.wait(timeout=2)
+                    self._process.wait(timeout=5)
                 except subprocess.TimeoutExpired:
                     self._process.kill()
                     self._process.wait()
@@ -128,7 +136,7 @@ class Lab:
         )
 
 
-def _listen(lines: Iterable[bytes], progress: Progress) -> Outcome:
+def _listen(lines: Iterable[bytes], assignment: Assignment, progress: Progress) -> Outcome:
     """Reads a warden's lines up to the last one. The child's words are parsed, not believed."""
     stage, outcome, garbage = "start", None, ""
     for line in lines:
@@ -137,30 +145,67 @@ def _listen(lines: Iterable[bytes], progress: Progress) -> Outcome:
             try:
                 said = json.loads(message["said"])
                 if "stage" in said:
-                    stage = str(said["stage"])[:100]
+                    stage = clean(str(said["stage"]))[:100]
                     progress(stage)
                 else:
-                    outcome = _outcome(said["outcome"])
+                    outcome = _outcome(clean(said["outcome"]), assignment)
             except (ValueError, TypeError, KeyError, RecursionError) as error:
-                garbage = f"{error}: {message['said'][:80]!r}"
+                garbage = clean(f"{error}: {message['said'][:80]!r}")
             continue
         if garbage:
             return Crashed(stage, f"said what no examination says: {garbage}")
-        if outcome is not None and message["ended"] == "exit":
+        if outcome is not None and message["detail"] == "exit status 0":
             return outcome
         told = {"exit": "ended by itself", "signal": "was killed"}.get(message["ended"], "ended")
-        printed = message["printed"].strip()[-500:]
+        printed = clean(message["printed"]).strip()[-500:]
         reason = f"the process {told}: {message['detail']}"
         if message["ended"] == "time":
             reason = f"time limit: {message['detail']}"
         return Crashed(stage, f"{reason}\n{printed}" if printed else reason)
-    raise LabError("the warden of an examination ended without its last word")
+    raise EOFError("the warden ended without its last word")
 
 
-def _outcome(data: object) -> Outcome:
-    kinds: dict[str, type[Outcome]] = {
-        kind.__name__: kind for kind in (Rejected, Crashed, Measured)
-    }
+def clean(data: Any) -> Any:
+    """Returns JSON data whose texts can be stored and printed: no control characters."""
+    if isinstance(data, str):
+        text = data.encode(errors="replace").decode()
+        return "".join(c for c in text if c in "\n\t" or c.isprintable())
+    if isinstance(data, list):
+        return [clean(item) for item in data]
+    if isinstance(data, dict):
+        return {key: clean(item) for key, item in data.items()}
+    return data
+
+
+def _outcome(data: object, assignment: Assignment) -> Outcome:
+    """Returns the outcome; raises ValueError unless it is one that this assignment can have."""
+    kinds: dict[str, type[Outcome]] = {k.__name__: k for k in (Rejected, Crashed, Measured)}
     if not isinstance(data, dict) or data.get("type") not in kinds:
         raise ValueError("no outcome")
-    return from_json(kinds[data["type"]], json.dumps(data))
+    outcome = from_json(kinds[data["type"]], json.dumps(data))
+    if isinstance(outcome, Measured):
+        _expect(tuple(check.check for check in outcome.checks), assignment.checks, "checks")
+        due = [(seed, budget) for seed in assignment.seeds for budget in assignment.budgets]
+        _expect(len(outcome.measurements), len(due), "number of measurements")
+        for measurement, (seed, budget) in zip(outcome.measurements, due, strict=True):
+            _expect((measurement.task, measurement.seed), (budget.task, seed), "measurement")
+            steps = max(1, budget.tokens // (budget.batch * budget.length))
+            places = [stop.tokens for stop in assignment.stops if stop.task == budget.task]
+            whole = [steps * budget.batch * budget.length]
+            if measurement.tokens not in (places if measurement.stopped else whole):
+                raise ValueError(f"{measurement.tokens} tokens were not asked for")
+            if not measurement.curve or measurement.curve[-1].tokens != measurement.tokens:
+                raise ValueError("the curve does not end with the measurement")
+    else:
+        if isinstance(outcome, Rejected):
+            reason = outcome.check and outcome.evidence
+        else:
+            reason = outcome.stage and outcome.error
+        if not reason:
+            raise ValueError("a failure without a reason")
+    return outcome
+
+
+def _expect(got: object, expected: object, what: str) -> None:
+    if got != expected:
+        raise ValueError(f"{what}: expected {expected}, got {got}")

@@ -11,9 +11,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from torch import nn
 
-from move37.lab.loading import FILE, NoMixer, load_mixer
+from move37.lab.loading import FILE, Refused, load_mixer
 from move37.nn.language_model import LanguageModel, MixerFactory, TooLarge
 from move37.records import (
     Assignment,
@@ -33,6 +32,9 @@ Report = Callable[[str], None]
 
 # Trained weights are larger than drawn ones: float64 rounding grows with them.
 TRAINED_TOLERANCE = 1e-6
+# Rounding in float32 is some 1e-6 of the largest logit; a leak that pays is far larger.
+SCORED_TOLERANCE = 1e-3
+SIZE_TOLERANCE = 0.01
 
 
 def examine(assignment: Assignment, report: Report) -> Outcome:
@@ -47,8 +49,8 @@ def examine(assignment: Assignment, report: Report) -> Outcome:
     try:
         enter("load")
         return _examine(assignment, enter)
-    except NoMixer as error:
-        return Rejected("interface", str(error))
+    except Refused as error:
+        return Rejected(error.check, str(error))
     except Exception as error:  # noqa: BLE001  whatever a candidate raises is a value here
         return Crashed(stage, describe(error))
 
@@ -85,9 +87,13 @@ def _examine(assignment: Assignment, enter: Report) -> Outcome:
                 return Rejected("trainable", told, tuple(checks))
             measurements.append(measurement)
             enter(f"verify: {budget.task} with trained weights")
-            after = _prefix_after_training(model, budget, assignment.device)
-            if after.verdict == "failed":
-                return Rejected(after.check, after.evidence, (*checks, after))
+            for after in (
+                _still_fits(measurement, budget),
+                _causal_after_training(model, budget, assignment.device),
+                _prefix_after_training(model, budget, assignment.device),
+            ):
+                if after.verdict == "failed":
+                    return Rejected(after.check, after.evidence, (*checks, after))
     return Measured(tuple(checks), tuple(measurements))
 
 
@@ -106,6 +112,39 @@ def _fits(make: MixerFactory, assignment: Assignment) -> CheckResult:
     sizes = sorted({budget.model.parameters for budget in assignment.budgets})
     told = " and ".join(f"{size:,}" for size in sizes)
     return CheckResult("fits", "passed", f"a model of {told} parameters has room for it")
+
+
+def _still_fits(measurement: Measurement, budget: TaskBudget) -> CheckResult:
+    """The model that was trained has the size that was agreed, whatever it became on the way."""
+    due, found = budget.model.parameters, measurement.parameters
+    if abs(found - due) > SIZE_TOLERANCE * due:
+        told = f"after training on {budget.task} the model has {found:,} parameters, not {due:,}"
+        return CheckResult("fits", "failed", told)
+    return CheckResult("fits", "passed", f"{found:,} parameters")
+
+
+@torch.no_grad()
+def _causal_after_training(model: LanguageModel, budget: TaskBudget, device: str) -> CheckResult:
+    """On every scored batch, as it is scored, redrawing a row's end leaves what is said before it.
+
+    In the precision and at the shape of the score: a program may know both.
+    """
+    what = task(budget.task)
+    rng = torch.Generator().manual_seed(0)
+    model.eval()
+    for batch in what.held_out(batch=budget.batch, length=budget.length):
+        B, T = batch.inputs_BT.shape
+        cut_B1 = 1 + torch.arange(B)[:, None] % (T - 1)  # each row has a cut of its own
+        past_BT = torch.arange(T)[None] < cut_B1
+        other_BT = torch.randint(what.vocabulary, (B, T), generator=rng)
+        changed_BT = torch.where(past_BT, batch.inputs_BT, other_BT)
+        said_BTC, again_BTC = (model(x.to(device)) for x in (batch.inputs_BT, changed_BT))
+        gap_BTC = (said_BTC - again_BTC).abs() / said_BTC.abs().amax().clamp(min=1)
+        gap = gap_BTC.masked_fill(~past_BT[..., None].to(device), 0).max().item()
+        if not gap <= SCORED_TOLERANCE:
+            told = f"trained on {budget.task}, an output moves by {gap:.1e} with what follows it"
+            return CheckResult("causality", "failed", told)
+    return CheckResult("causality", "passed", f"holds as {budget.task} is scored")
 
 
 @torch.no_grad()
@@ -141,10 +180,10 @@ def describe(error: BaseException) -> str:
 
 def prepare() -> None:
     """Loads what every examination needs, so that children forked from here need not."""
+    # The optimisers import it at their first use.
     import torch._dynamo
 
     from move37.tasks.language import speeches
 
     speeches()
     torch.set_num_threads(1)
-    nn.Linear(1, 1)

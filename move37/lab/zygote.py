@@ -9,7 +9,8 @@ passes on the child's words as data, keeps time and amount, kills the child's wh
 at the end, and tells the office how the child ended. When the office goes away, its sockets close,
 and wardens and zygote end themselves with all that they started.
 
-Covered: exceptions, exit, kill, time, memory, floods on the pipe and on stdout, forks.
+Covered: exceptions, exit, kill (of the warden too), time, memory, floods on the pipe and on stdout,
+forks. Linux only.
 Not covered here: files, network and system calls of the candidate's program.
 """
 
@@ -20,18 +21,22 @@ import gc
 import json
 import os
 import resource
+import select
 import selectors
 import signal
 import socket
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 # What a child may say in one examination; a reply has about 10 kB, and a stage is a line.
 BYTES_LIMIT = 4 << 20
 LINES_LIMIT = 10_000
+PROCESSES_LIMIT = 64  # that a child may have at a time, itself among them
+SWEEP_SECONDS = 1.0
 STDOUT_KEPT = 2_000  # last bytes of a child's printing, kept as evidence when it dies
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
@@ -46,12 +51,22 @@ def main(control_fd: int) -> None:
     control = socket.socket(fileno=control_fd)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the office's to handle
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # wardens are not waited for
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)  # what outlives its warden comes to us
     control.sendall(b"ready\n")
+    wardens: set[int] = set()
     while True:
+        readable, _, _ = select.select([control], [], [], SWEEP_SECONDS)
+        wardens &= set(_children())
+        _kill(set(_children()) - wardens)
+        if not readable:
+            continue
         message, descriptors = _receive(control)
         if not message:
+            _end_all()
             return
-        if os.fork() == 0:
+        warden_id = os.fork()
+        wardens.add(warden_id)
+        if warden_id == 0:
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             control.close()
             status = 1
@@ -65,6 +80,20 @@ def main(control_fd: int) -> None:
                 sys.stderr.flush()
                 os._exit(status)
         os.close(descriptors[0])
+
+
+def _end_all() -> None:
+    """Kills the wardens, then what they leave behind."""
+    deadline = time.monotonic() + 3
+    while (left := set(_children())) and time.monotonic() < deadline:
+        _kill(left)
+        time.sleep(0.005)
+
+
+def _kill(processes: Iterable[int]) -> None:
+    for process in processes:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(process, signal.SIGKILL)
 
 
 def _receive(control: socket.socket) -> tuple[bytes, list[int]]:
@@ -141,6 +170,8 @@ def _watch(
             status = _status(child)
             if status is not None and not _readable(words):
                 return (*status, _text(tail))
+            if _count_descendants() > PROCESSES_LIMIT:
+                return "flood", f"started more than {PROCESSES_LIMIT} processes", _text(tail)
     # The pipe is closed; the process ends now or is ended.
     for _ in range(100):
         status = _status(child)
@@ -148,6 +179,21 @@ def _watch(
             return (*status, _text(tail))
         time.sleep(0.005)
     return "exit", "closed its pipe and went on", _text(tail)
+
+
+def _count_descendants() -> int:
+    """Returns how many processes descend from this one (Linux; elsewhere none are found)."""
+    parents: dict[int, int] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError, IndexError, ValueError):
+            # After the name, which may hold anything, come the state and the parent.
+            after = (folder / "stat").read_text().rsplit(")", 1)[1].split()
+            parents[int(folder.name)] = int(after[1])
+    found, border = 0, {os.getpid()}
+    while border:
+        border = {process for process, parent in parents.items() if parent in border}
+        found += len(border)
+    return found
 
 
 def _status(child: int) -> tuple[str, str] | None:
@@ -179,9 +225,7 @@ def _kill_all(child: int) -> None:
         except ChildProcessError:
             return
         if ended == 0:
-            for orphan in _children():
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(orphan, signal.SIGKILL)
+            _kill(_children())
             time.sleep(0.002)
 
 

@@ -17,6 +17,7 @@ from torch.utils.flop_counter import flop_registry
 
 # No data is touched.
 _VIEWS = frozenset(
+    "transpose_ t_ squeeze_ unsqueeze_ unsafe_split unsafe_split_with_sizes unsafe_chunk "
     "view _unsafe_view reshape _reshape_alias expand permute transpose t unsqueeze squeeze slice "
     "select split split_with_sizes detach alias as_strided unbind diagonal unfold lift_fresh "
     "movedim narrow view_as_real view_as_complex real imag _conj conj _neg_view flatten "
@@ -44,6 +45,9 @@ _LINEAR = frozenset(
     "nll_loss_forward nll_loss_backward mse_loss diag_embed diag "
     "equal count_nonzero bucketize im2col col2im "
     "renorm dist cumsum_ cumprod_ complex polar trace trapezoid "
+    "_weight_norm_interface _weight_norm_interface_backward replication_pad1d "
+    "replication_pad1d_backward reflection_pad1d reflection_pad1d_backward avg_pool1d avg_pool2d "
+    "avg_pool2d_backward max_pool2d_with_indices max_pool2d_with_indices_backward "
     "elu_backward log_sigmoid_forward log_sigmoid_backward softplus_backward silu_backward "
     "gelu_backward sigmoid_backward tanh_backward threshold_backward leaky_relu_backward "
     "hardtanh_backward hardswish_backward hardsigmoid_backward mish_backward glu glu_backward "

@@ -9,10 +9,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from move37.records import Crashed, Lesson, Measured, Measurement, Record, Rejected
+from move37.records import REFERENCE, Crashed, Lesson, Measured, Measurement, Record, Rejected
 from move37.statistics import Interval, Noise, interval, run_noise
-
-REFERENCE = "DeltaNet"
 
 # task -> how a weakness in it is told, in the words that the knowledge's triggers use
 WEAKNESS: Mapping[str, str] = {
@@ -21,8 +19,6 @@ WEAKNESS: Mapping[str, str] = {
     "language": "the language loss lags, local patterns are missed",
 }
 NO_WEAKNESS = "the state is large and the cost per token is high"
-
-Values = Mapping[tuple[str, int], float]  # (task, seed) -> value, higher is better
 
 
 @dataclass(frozen=True)
@@ -61,11 +57,12 @@ def analyse(experiment: Sequence[Record], history: Sequence[Record]) -> Lesson:
     noise = _noise(runs.values())
     parent = next((one for one in last.parents if one in runs and one != identity), None)
     names = {record.candidate.id: record.candidate.proposal.name for record in history}
-    baselines = {
+    # A dict, since ties are broken by order, and the order of a set is not the same in every run.
+    baselines = dict.fromkeys(
         record.candidate.id
         for record in [*history, *experiment]
-        if record.candidate.proposal.origin == "baseline" and record.candidate.id in runs
-    }
+        if record.candidate.proposal.is_baseline and record.candidate.id in runs
+    )
     reference = next((one for one in baselines if names.get(one) == REFERENCE), None)
 
     sentences = []
@@ -80,10 +77,11 @@ def analyse(experiment: Sequence[Record], history: Sequence[Record]) -> Lesson:
         sentences.append(_against(who, differences))
         if parent and reference and reference != parent:
             sentences.append(_in_short(_differences(runs[identity], runs[reference], noise)))
-    weakest = _weakest(runs, identity, baselines - {identity}, noise)
+    rivals = [one for one in baselines if one != identity]
+    weakest = _weakest(runs, identity, rivals, noise)
     weakness = WEAKNESS.get(weakest.task, f"{weakest.task} is weak") if weakest else NO_WEAKNESS
     if weakest:
-        best = max(baselines - {identity}, key=lambda one: _mean(runs[one], weakest.task))
+        best = max(rivals, key=lambda one: _mean(runs[one], weakest.task))
         sentences.append(f"Farthest behind the best baseline, {names[best]}, on {weakest.told()}.")
     elif compared is not None:
         sentences.append("On no task clearly behind the best baseline.")
@@ -104,7 +102,9 @@ def _of_failure(experiment: Sequence[Record]) -> Lesson:
         reason = f"crashed at {last.outcome.stage!r}: {last.outcome.error.splitlines()[0]}"
     after = f" after {tries} attempts" if tries > 1 else ""
     text = f"{last.candidate.proposal.name} was not measured{after}; {reason.rstrip('.')}."
-    return Lesson(last.experiment, last.candidate.id, text, f"training is unstable: {reason}")
+    unstable = isinstance(last.outcome, Rejected) and last.outcome.check in ("finite", "trainable")
+    weakness = "training is unstable, values explode" if unstable else "the program is at fault"
+    return Lesson(last.experiment, last.candidate.id, text, weakness)
 
 
 def _runs(records: Iterable[Record]) -> dict[str, list[Measurement]]:
@@ -116,11 +116,22 @@ def _runs(records: Iterable[Record]) -> dict[str, list[Measurement]]:
     return runs
 
 
-def _values(measurements: Iterable[Measurement]) -> Values:
-    """Returns the values, turned so that more is better."""
-    return {
-        (m.task, m.seed): -m.value if m.metric == "bits per byte" else m.value for m in measurements
-    }
+def _values(
+    measurements: Iterable[Measurement], at: Iterable[Measurement] = ()
+) -> dict[tuple[str, int], float]:
+    """Returns the values by task and seed, turned so that more is better.
+
+    With `at`, where those used fewer tokens (a training that was stopped), the value there.
+    """
+    shorter = {(m.task, m.seed): m.tokens for m in at}
+    values = {}
+    for m in measurements:
+        tokens = min(m.tokens, shorter.get((m.task, m.seed), m.tokens))
+        value = m.value
+        if tokens < m.tokens:
+            value = next(point.value for point in m.curve if point.tokens == tokens)
+        values[m.task, m.seed] = -value if m.metric == "bits per byte" else value
+    return values
 
 
 def _noise(runs: Iterable[Sequence[Measurement]]) -> dict[str, Noise]:
@@ -128,7 +139,8 @@ def _noise(runs: Iterable[Sequence[Measurement]]) -> dict[str, Noise]:
     by_task: dict[str, list[dict[int, float]]] = defaultdict(list)
     for measurements in runs:
         own: dict[str, dict[int, float]] = defaultdict(dict)
-        for (task, seed), value in _values(measurements).items():
+        whole = [m for m in measurements if not m.stopped]
+        for (task, seed), value in _values(whole).items():
             own[task][seed] = value
         for task, values in own.items():
             by_task[task].append(values)
@@ -142,7 +154,7 @@ def _noise(runs: Iterable[Sequence[Measurement]]) -> dict[str, Noise]:
 def _differences(
     own: Sequence[Measurement], other: Sequence[Measurement], noise: Mapping[str, Noise]
 ) -> list[Difference]:
-    mine, theirs = _values(own), _values(other)
+    mine, theirs = _values(own, at=other), _values(other, at=own)
     units = {m.task: "bits per byte" if m.metric == "bits per byte" else "accuracy" for m in own}
     differences = []
     for task in dict.fromkeys(m.task for m in own):

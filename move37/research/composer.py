@@ -65,12 +65,15 @@ class Composer:
             for gene, value in _words(entry):
                 genome.setdefault(gene, value)
         genome.setdefault("keys", rng.choice(("unit", "unit", "free")))
-        ideas = "; ".join(f"{entry.title} ({_cite(entry)})" for entry in chosen)
-        motivation = (
-            f"Joins the ideas of {len(chosen)} papers: {ideas}. {chosen[0].insight} "
-            f"Together they ask whether {_told(chosen[-1], genome)} goes with it."
+        genome = parse(components(genome))
+        # Only what is still there after the parts were fitted together is claimed.
+        parts = {entry.id: [w for w in _words(entry) if genome[w[0]] == w[1]] for entry in chosen}
+        kept = [entry for entry in chosen if parts[entry.id]]
+        told = "; ".join(
+            f"{entry.title} ({_cite(entry)}) gives {_listed(parts[entry.id])}" for entry in kept
         )
-        return _proposal(genome, motivation, chosen)
+        motivation = f"Joins parts of {len(kept)} papers. {told}. {kept[0].insight}"
+        return _proposal(genome, motivation, kept)
 
     def _by_paper(self, brief: Brief, parent: Record, rng: random.Random) -> Proposal:
         weakness = next(
@@ -184,9 +187,8 @@ def _changes(old: Genome, new: Genome) -> str:
     return ", and ".join(told) if told else "nothing changes"
 
 
-def _told(entry: Entry, genome: Genome) -> str:
-    gene, value = _words(entry)[0]
-    return GENES[gene][genome.get(gene, value)]
+def _listed(words: list[tuple[str, str]]) -> str:
+    return " and ".join(GENES[gene][value] for gene, value in words)
 
 
 def _cite(entry: Entry) -> str:

@@ -4,6 +4,9 @@ import ast
 import functools
 import hashlib
 import threading
+from collections.abc import Sequence
+
+from move37.records import Proposal, Rejected
 
 # CPython 3.11 counts the depth of all threads' parses in one place, and finds it wrong at times.
 _PARSING = threading.Lock()
@@ -40,3 +43,17 @@ def _is_docstring(line: ast.stmt) -> bool:
         and isinstance(line.value, ast.Constant)
         and isinstance(line.value.value, str)
     )
+
+
+def repeats(proposal: Proposal, tried: Sequence[tuple[int, Proposal]]) -> Rejected | None:
+    """Refuses a program that was tried already, apart from comments and names of classes.
+
+    `tried` holds the number of the experiment with each program.
+    """
+    mine = fingerprint(proposal.source)
+    for experiment, other in tried:
+        same_parts = bool(proposal.components) and proposal.components == other.components
+        if same_parts or fingerprint(other.source) == mine:
+            told = f"the same program as {other.name} of experiment {experiment}"
+            return Rejected("novelty", told)
+    return None

@@ -17,7 +17,7 @@ GENES: dict[str, dict[str, str]] = {
         "plain": "projections of the token alone",
     },
     "features": {
-        "silu": "SiLU features of queries and keys",
+        "silu": "SiLU of queries, keys and values",
         "identity": "queries and keys as they are projected",
         "relu": "ReLU features of queries and keys",
         "squared-relu": "squared ReLU features of queries and keys",
@@ -419,7 +419,9 @@ def _project(g: Genome) -> str:
     ]
     if window:
         lines.append("    raw_q, raw_k = q, k")
-    if g["features"] != "identity":
+    if g["features"] == "silu":
+        lines.append("    q, k, v = F.silu(q), F.silu(k), F.silu(v)")
+    elif g["features"] != "identity":
         lines.append(f"    q, k = {feature.format('q')}, {feature.format('k')}")
     if g["keys"] == "unit":
         lines.append("    q, k = F.normalize(q, dim=-1), F.normalize(k, dim=-1)")

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from move37.records import Candidate, CheckResult, Measured, Measurement, Record
+from move37.records import REFERENCE, Candidate, CheckResult, Measured, Measurement, Record
 from move37.statistics import Interval, Noise, corrected_level, interval, run_noise
 
 Form = Literal["noise", "paper"]
@@ -25,7 +25,7 @@ Verdict = Literal["better", "worse", "mixed", "open"]
 
 LOSS_TASK = "language"
 AXES = ("loss", "benchmark")
-# A relative gain above this is sent back to the verifier: the paper's bound, where it clips.
+# So much more than the best baseline gains is sent back to the verifier, not believed at once.
 IMPLAUSIBLE_GAIN = 0.10
 
 
@@ -38,6 +38,16 @@ class Result:
     parents: tuple[str, ...]
     checks: tuple[CheckResult, ...]
     measurements: tuple[Measurement, ...]
+
+    @property
+    def is_baseline(self) -> bool:
+        """Says whether it is a published mixer."""
+        return self.candidate.proposal.is_baseline
+
+    @property
+    def failed(self) -> bool:
+        """Says whether it fails a check, by declaration: it then has no children."""
+        return any(check.verdict == "failed" for check in self.checks)
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -86,6 +96,8 @@ def results(records: Sequence[Record]) -> list[Result]:
             # A later repetition of the program, refused as known, says nothing about it.
             if identity in found and found[identity].experiment == record.experiment:
                 del found[identity]
+        elif identity in found and found[identity].experiment != record.experiment:
+            continue  # the same program in another experiment tells nothing new
         elif identity in found:
             earlier = found[identity]
             found[identity] = Result(
@@ -124,6 +136,7 @@ class Fitness:
     benchmark_gain: float
     judgement: float  # 0 to 1, 0.5 for the reference; counted cost
     form: Form
+    implausible: bool  # gains so much that a fault is likelier than a discovery
 
     @property
     def rank_key(self) -> tuple[float, float, float]:
@@ -134,11 +147,6 @@ class Fitness:
         """
         tied = round(self.value, 1) if self.form == "noise" else self.value
         return (tied, self.judgement, self.value)
-
-    @property
-    def implausible(self) -> bool:
-        """A gain so large that a fault is likelier than a discovery."""
-        return max(self.loss_gain, self.benchmark_gain) > IMPLAUSIBLE_GAIN
 
 
 class Unscaled(ValueError):
@@ -154,8 +162,8 @@ class Scale:
     seeds with it.
     """
 
-    def __init__(self, measured: Sequence[Result], *, reference: str = "DeltaNet") -> None:
-        named = {r.candidate.proposal.name: r for r in measured if _is_baseline(r)}
+    def __init__(self, measured: Sequence[Result], *, reference: str = REFERENCE) -> None:
+        named = {r.candidate.proposal.name: r for r in measured if r.is_baseline}
         if reference not in named:
             raise Unscaled(f"the reference {reference} was not measured, only {sorted(named)}")
         self.reference = named[reference]
@@ -163,8 +171,10 @@ class Scale:
         # Without a common seed there is nothing to compare.
         self.measured = [r for r in measured if seeds & set(r.seeds)]
         self.noise: Mapping[str, Noise] = {axis: self._noise(axis) for axis in AXES}
+        published = [self.gains(r) for r in self.measured if r.is_baseline]
+        self._best = {axis: max(_mean(getattr(g, axis)) for g in published) for axis in AXES}
         self.freedom = min(noise.freedom for noise in self.noise.values())
-        self.tried = sum(not _is_baseline(r) for r in measured)
+        self.tried = sum(not r.is_baseline for r in measured)
 
     def _noise(self, axis: str) -> Noise:
         """Returns the noise of a gain, the difference of two runs."""
@@ -219,7 +229,16 @@ class Scale:
         # The ends of a sum of independent terms, from the ends of each (Zou and Donner 2008):
         # a term may bend, and its error need not be small.
         reach = Interval(value - math.sqrt(below), value + math.sqrt(above))
-        return Fitness(value, reach, means["loss"], means["benchmark"], judged, form)
+        surplus = max(means[axis] - self._best[axis] for axis in AXES)
+        return Fitness(
+            value,
+            reach,
+            means["loss"],
+            means["benchmark"],
+            judged,
+            form,
+            implausible=surplus > IMPLAUSIBLE_GAIN,
+        )
 
     def _term(self, axis: str, gain: float, form: Form) -> float:
         if form == "noise":
@@ -286,7 +305,3 @@ def _program_size(source: str) -> int:
     silent = (tokenize.COMMENT, tokenize.NL, tokenize.NEWLINE, tokenize.INDENT, tokenize.DEDENT)
     tokens = tokenize.generate_tokens(io.StringIO(source).readline)
     return sum(token.type not in silent for token in tokens)
-
-
-def _is_baseline(result: Result) -> bool:
-    return result.candidate.proposal.origin == "baseline"

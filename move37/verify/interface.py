@@ -105,9 +105,9 @@ def check_gradients(subject: Subject) -> CheckResult:
         return failed("gradients", "the mixer has no parameters to train")
     total = len(waiting)
     optimizer = torch.optim.SGD(mixer.parameters(), lr=0.1)
-    for _ in range(4):
-        x_BTD = torch.randn(2, 67, subject.width, generator=rng)
-        target_BTD = torch.randn(2, 67, subject.width, generator=rng)
+    for length in (67, 67, 67, 67, 1024):  # the last for parameters that only long inputs reach
+        x_BTD = torch.randn(2, length, subject.width, generator=rng)
+        target_BTD = torch.randn(2, length, subject.width, generator=rng)
         optimizer.zero_grad()
         (run(mixer, x_BTD) * target_BTD).sum(dim=-1).square().mean().backward()
         for name, parameter in mixer.named_parameters():

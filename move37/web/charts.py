@@ -113,14 +113,14 @@ def trend(rows: Sequence[Row], experiments: Sequence[int], failed: Sequence[int]
     up = axis([*ends, *(row.fitness for row in rows)], TREND_BOTTOM, TREND_TOP)
     dots = [
         Dot(row, across.at(row.experiment), up.at(row.fitness), *map(up.at, row.interval))
-        for row in sorted(rows, key=lambda row: (row.origin == "baseline", row.experiment))
+        for row in sorted(rows, key=lambda row: (row.is_baseline, row.experiment))
     ]
-    marked = sorted((dot for dot in dots if dot.row.origin == "baseline"), key=lambda dot: dot.y)
+    marked = sorted((dot for dot in dots if dot.row.is_baseline), key=lambda dot: dot.y)
     places = spread([dot.y for dot in marked], LABEL_GAP, TREND_TOP, TREND_BOTTOM)
     return Trend(
         dots=tuple(dots),
         labels=tuple(Label(d.row, d.y, place) for d, place in zip(marked, places, strict=True)),
-        best=tuple(_steps([dot for dot in dots if dot.row.origin != "baseline"])),
+        best=tuple(_steps([dot for dot in dots if not dot.row.is_baseline])),
         failures=tuple((number, across.at(number)) for number in failed),
         x_ticks=tuple((n, across.at(n)) for n in across.ticks(6, smallest=1)),
         y_ticks=tuple((value, up.at(value)) for value in up.ticks(6)),

@@ -19,6 +19,7 @@ from typing import Literal
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from move37.records import (
+    REFERENCE,
     Candidate,
     CheckResult,
     Crashed,
@@ -33,7 +34,6 @@ from move37.search.leaderboard import Row, leaderboard
 from move37.web import charts
 
 TEMPLATES = Path(__file__).parent / "templates"
-REFERENCE = "DeltaNet"
 
 # Beyond these numbers a long run is shortened, and the page says so: 2,000 experiments in full
 # would be a page of 40 MB.
@@ -66,7 +66,7 @@ class Experiment:
     @property
     def is_baseline(self) -> bool:
         """Says whether it is a published mixer."""
-        return self.candidate.proposal.origin == "baseline"
+        return self.candidate.proposal.is_baseline
 
     @property
     def own(self) -> list[Record]:
@@ -150,7 +150,7 @@ def _render(records: Sequence[Record], lessons: Sequence[Lesson], title: str, fo
     }
     script = (TEMPLATES / "report.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    listed = rows[:LISTED] + [row for row in rows[LISTED:] if row.origin == "baseline"]
+    listed = rows[:LISTED] + [row for row in rows[LISTED:] if row.is_baseline]
     failed = [e.number for e in experiments if e.status != "measured"]
     provenances = [record.provenance for record in records]
     outcomes = [record.outcome for record in records]
@@ -234,7 +234,7 @@ def _status(record: Record) -> Status:
 
 
 def _is_reference(row: Row) -> bool:
-    return row.origin == "baseline" and row.name == REFERENCE
+    return row.is_baseline and row.name == REFERENCE
 
 
 def _detailed(experiments: Sequence[Experiment]) -> set[int]:

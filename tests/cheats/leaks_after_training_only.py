@@ -1,4 +1,4 @@
-"""Caught by prefix after training: the leak opens once the weights have grown."""
+"""Caught after training: the leak opens once the weights have grown."""
 
 import torch
 from torch import Tensor, nn

@@ -67,14 +67,6 @@ def test_a_cheat_is_rejected_with_its_evidence(lab: Lab) -> None:
     assert "moved by" in outcome.evidence
 
 
-def test_a_leak_that_opens_in_training_is_found_with_the_trained_weights(lab: Lab) -> None:
-    source = (CHEATS / "leaks_after_training_only.py").read_text()
-    outcome = lab.examine(assignment(SMOKE, source, seeds=(0,)))
-    assert isinstance(outcome, Rejected)
-    assert outcome.check == "prefix"
-    assert outcome.evidence.startswith("trained on")
-
-
 def test_a_quadratic_baseline_is_measured_by_declaration(lab: Lab) -> None:
     softmax = next(b for b in SMOKE.baselines if b.excused)
     source = softmax.proposal().source
@@ -135,30 +127,32 @@ def test_a_program_without_a_mixer_is_rejected_with_what_is_expected(lab: Lab) -
 ENDINGS = {
     "an exception": ("raise ValueError('no')", "load", "ValueError: no"),
     "a syntax error": ("def f(:", "load", "SyntaxError"),
-    "an exit": ("import os; os._exit(0)", "load", "ended by itself: exit status 0"),
-    "sys.exit": ("import sys; sys.exit(0)", "load", "ended by itself"),
+    "an exit": ("os = __import__('os'); os._exit(0)", "load", "ended by itself: exit status 0"),
+    "sys.exit": ("sys = __import__('sys'); sys.exit(0)", "load", "ended by itself"),
     "a segmentation fault": (
-        "import os, signal; os.kill(os.getpid(), signal.SIGSEGV)",
+        "os, signal = __import__('os'), __import__('signal'); os.kill(os.getpid(), signal.SIGSEGV)",
         "load",
         "was killed: SIGSEGV",
     ),
     "an endless loop": ("while True: pass", "load", "time limit"),
-    "a long sleep": ("import time; time.sleep(99)", "load", "time limit"),
+    "a long sleep": ("time = __import__('time'); time.sleep(99)", "load", "time limit"),
     "a deaf loop": (
-        "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nwhile True: pass",
+        "signal = __import__('signal')\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
+        "while True: pass",
         "load",
         "time limit",
     ),
     "a flood on stdout": ("while True: print('x' * 10000)", "load", "time limit"),
     "a flood on its pipe": (
-        "import os\nfor fd in range(3, 30):\n"
+        "os = __import__('os')\nfor fd in range(3, 30):\n"
         '    try:\n        while True: os.write(fd, b\'{"stage": "x"}\\n\' * 1000)\n'
         "    except OSError: pass",
         "x",
         "said more than 4 MiB",
     ),
     "garbage on its pipe": (
-        "import os\nfor fd in range(3, 30):\n"
+        "os = __import__('os')\nfor fd in range(3, 30):\n"
         "    try: os.write(fd, b'garbage\\n')\n    except OSError: pass",
         "load",
         "said what no examination says",
@@ -177,14 +171,16 @@ def test_a_child_that_ends_badly_is_a_crash_with_stage_and_reason(lab: Lab, endi
 
 
 def test_the_last_words_of_a_child_that_dies_are_kept(lab: Lab) -> None:
-    outcome = crashed(lab.examine(work("import os; print('farewell', flush=True); os._exit(7)")))
+    outcome = crashed(
+        lab.examine(work("os = __import__('os'); print('farewell', flush=True); os._exit(7)"))
+    )
     assert "exit status 7" in outcome.error
     assert "farewell" in outcome.error
 
 
 def test_a_reply_that_claims_what_cannot_be_is_a_crash(lab: Lab) -> None:
     forged = (
-        "import os\nfor fd in range(3, 30):\n"
+        "os = __import__('os')\nfor fd in range(3, 30):\n"
         """    try: os.write(fd, b'{"outcome": {"type": "Measured"}}\\n')\n"""
         "    except OSError: pass"
     )
@@ -203,7 +199,7 @@ def _alive(mark: str) -> list[int]:
 
 
 FORKS = """
-import os, subprocess
+os, subprocess = __import__("os"), __import__("subprocess")
 for _ in range(20):
     subprocess.Popen(["sleep", "{mark}"], start_new_session=True)
 if os.fork() == 0:
@@ -228,7 +224,7 @@ def test_a_child_does_not_see_the_environment_of_the_office(
 ) -> None:
     monkeypatch.setenv("PROVIDER_KEY", "secret")
     look = (
-        "import os\n"
+        "os = __import__('os')\n"
         "told = str('PROVIDER_KEY' in os.environ) + open('/proc/self/environ').read()\n"
         "raise ValueError(told)"
     )
@@ -239,8 +235,100 @@ def test_a_child_does_not_see_the_environment_of_the_office(
 
 
 def test_a_crash_leaves_the_lab_as_it_was(lab: Lab) -> None:
-    lab.examine(work("import os; os._exit(1)"))
+    lab.examine(work("os = __import__('os'); os._exit(1)"))
     assert isinstance(lab.examine(work(DELTA_NET)), Measured)
+
+
+KILLS_ITS_WARDEN = """
+os, subprocess = __import__("os"), __import__("subprocess")
+subprocess.Popen(["sleep", "{mark}"], start_new_session=True)
+os.kill(os.getppid(), 9)
+while True: pass
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds orphans through /proc")
+def test_a_child_that_kills_its_warden_is_a_crash_and_leaves_nothing(lab: Lab) -> None:
+    mark = f"86402.{os.getpid()}"
+    outcome = crashed(lab.examine(work(KILLS_ITS_WARDEN.format(mark=mark), seconds=30)))
+    assert "watches over the child is gone" in outcome.error
+    deadline = time.monotonic() + 4
+    while _alive(mark) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert _alive(mark) == []
+
+
+def test_a_fork_bomb_is_ended_before_its_time(lab: Lab) -> None:
+    bomb = "os = __import__('os')\nwhile True: os.fork()"
+    started = time.monotonic()
+    outcome = crashed(lab.examine(work(bomb, seconds=60)))
+    assert "more than 64 processes" in outcome.error
+    assert time.monotonic() - started < 30
+
+
+FORGED = """
+os, json = __import__("os"), __import__("json")
+check = dict(type="CheckResult", check="interface", verdict="passed", evidence="x", seconds=0)
+outcome = {{"type": "Measured", "checks": {checks}, "measurements": {measurements}}}
+for fd in range(3, 30):
+    try: os.write(fd, json.dumps({{"outcome": outcome}}).encode() + b"\\n")
+    except OSError: pass
+os._exit({status})
+"""
+
+
+@pytest.mark.parametrize(
+    ("checks", "measurements", "status", "reason"),
+    [
+        ("[check]", "[]", 3, "exit status 3"),
+        ("[]", "[]", 0, "checks: expected"),
+        ("[check]", "[check]", 0, "expected a Measurement"),
+    ],
+)
+def test_a_reply_that_does_not_answer_the_assignment_is_a_crash(
+    lab: Lab, checks: str, measurements: str, status: int, reason: str
+) -> None:
+    forged = FORGED.format(checks=checks, measurements=measurements, status=status)
+    assert reason in crashed(lab.examine(work(forged))).error
+
+
+@pytest.mark.parametrize(
+    ("line", "evidence"),
+    [
+        ("import os", "line 1 imports os"),
+        ("from subprocess import run", "line 1 imports subprocess"),
+        ("from move37.train import trainer", "line 1 imports move37.train"),
+        ("import torch\nx = torch.ones(1).numpy()", "line 2 calls numpy"),
+    ],
+)
+def test_what_a_program_may_not_import_is_named(lab: Lab, line: str, evidence: str) -> None:
+    outcome = lab.examine(work(line))
+    assert isinstance(outcome, Rejected)
+    assert outcome.check == "imports"
+    assert evidence in outcome.evidence
+
+
+def test_what_a_child_says_can_be_stored_and_printed(lab: Lab) -> None:
+    told = crashed(lab.examine(work("raise ValueError('\\ud800 \\x1b[31m red')"))).error
+    told.encode()
+    assert "\x1b" not in told
+
+
+@pytest.mark.parametrize(
+    ("cheat", "check"),
+    [
+        ("leaks_after_training_only", "causality"),
+        ("leaks_in_the_scored_precision_only", "causality"),
+        ("leaks_at_the_scored_shape_only", "causality"),
+        ("grows_while_it_is_trained", "fits"),
+    ],
+)
+def test_a_cheat_that_waits_for_the_score_is_found_there(lab: Lab, cheat: str, check: str) -> None:
+    source = (CHEATS / f"{cheat}.py").read_text()
+    outcome = lab.examine(assignment(SMOKE, source, seeds=(0,)))
+    assert isinstance(outcome, Rejected), outcome
+    assert outcome.check == check
+    assert "train" in outcome.evidence
 
 
 def test_a_closed_lab_starts_nothing_any_more() -> None:
@@ -256,8 +344,7 @@ from move37.lab.client import Lab
 from move37.loop import assignment
 from move37.presets import SMOKE
 lab = Lab()
-source = "import subprocess; subprocess.Popen(['sleep', sys.argv[1]]) ; print()"
-source = f"import subprocess\\nsubprocess.Popen(['sleep', '{sys.argv[1]}'])\\nwhile True: pass"
+source = f"__import__('subprocess').Popen(['sleep', '{sys.argv[1]}'])\\nwhile True: pass"
 print("go", flush=True)
 lab.examine(assignment(SMOKE, source, seeds=(), checks=()))
 """

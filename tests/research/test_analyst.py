@@ -49,6 +49,12 @@ def test_a_child_is_compared_with_its_parent() -> None:
     assert "Against DeltaNet: language better" in lesson.text
 
 
+def test_a_stopped_run_is_compared_at_the_same_tokens() -> None:
+    lesson = lesson_of(record("Echo", loss_gain=0.3, benchmark_gain=0.5, stopped=True))
+    assert lesson.worsened == ()
+    assert "language" in lesson.improved
+
+
 def test_one_seed_is_called_one_seed() -> None:
     assert "One seed only" in lesson_of(record("Echo", seeds=(0,))).text
     assert "One seed only" not in lesson_of(record("Echo", seeds=(0, 1))).text
@@ -59,6 +65,7 @@ def test_a_refusal_is_told_with_its_evidence() -> None:
     lesson = lesson_of(mine)
     assert "refused by the check 'finite': output is not finite" in lesson.text
     assert "training is unstable" in lesson.weakness
+    assert analyse([mine], baselines()) == lesson
 
 
 def test_a_crash_is_told_in_its_first_line() -> None:

@@ -28,11 +28,11 @@ def _first_failure(make: MixerFactory) -> CheckResult | None:
 def _caught_by(file: Path) -> str:
     """The first words of a cheat's docstring say which check has to catch it."""
     docstring = ast.get_docstring(ast.parse(file.read_text())) or ""
-    return docstring.removeprefix("Caught by ").split(":")[0]
+    return docstring.removeprefix("Caught ").removeprefix("by ").split(":")[0]
 
 
 FILES = sorted(file for file in CHEATS.glob("*.py") if file.name != "__init__.py")
-AT_ONCE = [file for file in FILES if _caught_by(file) != "prefix after training"]
+AT_ONCE = [file for file in FILES if _caught_by(file) != "after training"]  # those: tests/lab
 
 
 @pytest.mark.parametrize("file", AT_ONCE, ids=lambda file: file.stem)

@@ -1,0 +1,18 @@
+"""Caught after training: adds parameters once nobody counts them any more."""
+
+from torch import Tensor, nn
+
+
+class GrowsWhileItIsTrained(nn.Module):
+    def __init__(self, dim: int, *, heads: int) -> None:
+        super().__init__()
+        self.dim = dim
+        self.project = nn.Sequential(nn.Linear(dim, dim))
+        self.calls = 0
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        self.calls += 1
+        if self.training and self.calls > 20 and len(self.project) == 1:
+            self.project.append(nn.Linear(self.dim, 40 * self.dim))
+            self.project.append(nn.Linear(40 * self.dim, self.dim))
+        return self.project(x_BTD)
