@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check bench docs lock clean
+.PHONY: help run test check lint bench docs lock clean
 
 help:  ## This list
 	@echo "move37: discovers neural sequence mixers"
@@ -28,11 +28,13 @@ run: $(VENV)/installed  ## Set up if need be, and run a discovery (ARGS="--exper
 test: $(VENV)/installed  ## Set up if need be, and run all tests
 	@$(BIN)/python -m pytest -n 2 $(ARGS)
 
-check: $(VENV)/installed  ## Format, lint, strict types, fast tests
+check: lint  ## Format, lint, strict types, fast tests
+	@$(BIN)/python -m pytest -n 2 -m "not slow" $(ARGS)
+
+lint: $(VENV)/installed  ## Format, lint, strict types
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest -n 2 -m "not slow" $(ARGS)
 
 bench: $(VENV)/installed  ## Print the figures of every benchmark, one JSON object each
 	@for file in bench/*.py; do $(BIN)/python $$file || exit 1; done
