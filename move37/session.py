@@ -140,7 +140,12 @@ class Session:
         self, lab: Lab, cost: Cost | None, *, until: int | None = None, tell: bool = False
     ) -> None:
         plan = replace(self.plan, experiments=until) if until else self.plan
-        progress = terminal.Progress(self.console, total=plan.experiments, workers=plan.workers)
+        progress = terminal.Progress(
+            self.console,
+            total=plan.experiments,
+            workers=plan.workers,
+            left_seconds=cost.wall_seconds if cost else None,
+        )
         started, before = time.monotonic(), self.done
         with progress:
             for records, lesson in discover(plan, Composer(), lab, self.store, progress.watch):

@@ -127,11 +127,13 @@ def failure(record: Record) -> str:
 class Progress:
     """The live line under a run: what is going on, the best so far, the time left."""
 
-    def __init__(self, console: Console, *, total: int, workers: int) -> None:
+    def __init__(
+        self, console: Console, *, total: int, workers: int, left_seconds: float | None
+    ) -> None:
         self._console = console
         self._total, self._workers = total, workers
         self._stages: dict[int, tuple[str, str]] = {}
-        self._done, self._best, self._left = 0, "", 0.0
+        self._done, self._best, self._left = 0, "", left_seconds
         self._told_at = time.monotonic()
         self._live = Live(
             get_renderable=self._render, console=console, refresh_per_second=4, transient=True
@@ -156,9 +158,10 @@ class Progress:
         self._told_at = time.monotonic()
 
     def _render(self) -> RenderableType:
-        left = max(0.0, self._left - (time.monotonic() - self._told_at))
         head = Text(f"  {self._done} of {self._total}", style="bold")
-        head.append(f"   about {duration(left)} left", style="dim")
+        if self._left is not None:
+            left = max(0.0, self._left - (time.monotonic() - self._told_at))
+            head.append(f"   about {duration(left)} left", style="dim")
         if self._best:
             head.append(f"   best: {self._best}")
         now = [
