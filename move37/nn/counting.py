@@ -118,7 +118,16 @@ def _attention_backward(_: Tensor, query: Tensor, key: Tensor, value: Tensor, *_
     return 5 * _attention(query, key, value) // 2
 
 
+def _product(_: Tensor, a: Tensor, b: Tensor, *__: Any) -> int:
+    """One multiply-add per element of `a` and column of `b`."""
+    return 2 * a.numel() * b.shape[-1]
+
+
 _FLOPS: dict[str, Any] = {
+    "baddbmm_": _product,
+    "addmm_": _product,
+    "addbmm": _product,
+    "addbmm_": _product,
     "linalg_solve_triangular": _solve,
     "_scaled_dot_product_flash_attention_for_cpu": _attention,
     "_scaled_dot_product_flash_attention_for_cpu_backward": _attention_backward,
