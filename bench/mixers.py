@@ -1,0 +1,139 @@
+"""How fast the mixers are on one core, forward and backward, with ratios taken side by side.
+
+Rivals: softmax attention (torch's fused kernel), the usual chunked delta rule with forward
+substitution row by row in Python, and the reference operators. Input that must fail: a mixer that
+is quadratic has to show a token cost that grows with the length.
+
+    python bench/mixers.py [--quick]      --quick: short sequences only, for a look
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from importlib import import_module
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from move37.loop import hardware
+from move37.nn.ops import delta_rule, reference
+from move37.presets import BASELINES
+
+B, H, K, V = 4, 4, 64, 64
+CHUNK = 64  # of the rival
+LENGTHS = (128, 1024, 2048, 8192)
+
+
+def seconds(compute: Callable[[], Tensor], inputs: list[Tensor], repeats: int = 5) -> float:
+    """Returns the least time of one forward and backward pass."""
+    best = float("inf")
+    for _ in range(repeats):
+        for x in inputs:
+            x.grad = None
+        started = time.perf_counter()
+        y = compute()
+        y.backward(torch.ones_like(y))
+        best = min(best, time.perf_counter() - started)
+    return best
+
+
+def forward_substitution(q: Tensor, k: Tensor, v: Tensor, beta: Tensor) -> Tensor:
+    """The delta rule in chunks, as it is usually written: the triangle inverted row by row.
+
+    Shapes (B, T, H, K or V), beta (B, T, H); T is a multiple of CHUNK.
+    """
+    q, k, v, b = (
+        x.unflatten(1, (-1, CHUNK)).transpose(2, 3) for x in (q, k, v, beta[..., None])
+    )  # (B, N, H, C, .)
+    T = -(b * (k @ k.transpose(-1, -2))).tril(-1)
+    for i in range(1, CHUNK):
+        row = T[..., i, :i].clone()
+        T = T.clone()
+        T[..., i, :i] = row + (row[..., None] * T[..., :i, :i].clone()).sum(dim=-2)
+    T = T + torch.eye(CHUNK)
+    u, w = T @ (b * v), T @ (b * k)
+    read = (q @ k.transpose(-1, -2)).tril()
+    S = k.new_zeros(k.shape[0], k.shape[2], k.shape[-1], v.shape[-1])
+    outputs = []
+    for n in range(k.shape[1]):
+        u_n = u[:, n] - w[:, n] @ S
+        outputs.append(q[:, n] @ S + read[:, n] @ u_n)
+        S = S + k[:, n].transpose(-1, -2) @ u_n
+    return torch.stack(outputs, dim=1).transpose(2, 3).flatten(1, 2)
+
+
+def inputs_of(T: int) -> list[Tensor]:
+    """Returns q, k, v, beta and log decay."""
+    torch.manual_seed(0)
+    q, k = (F.normalize(torch.randn(B, T, H, K), dim=-1) for _ in range(2))
+    made = [q, k, torch.randn(B, T, H, V), torch.rand(B, T, H), -torch.rand(B, T, H)]
+    return [x.requires_grad_() for x in made]
+
+
+def sdpa_seconds(T: int) -> float:
+    """Returns the time of torch's causal attention."""
+    q, k, v = (x.detach().transpose(1, 2).contiguous() for x in inputs_of(T)[:3])
+    leaves = [x.requires_grad_() for x in (q, k, v)]
+    return seconds(lambda: F.scaled_dot_product_attention(q, k, v, is_causal=True), leaves)
+
+
+def operator_figures() -> dict[str, float]:
+    """Returns the ratios of the delta rule and its rivals."""
+    figures = {}
+    for T in (1024, 2048):
+        q, k, v, beta, decay = leaves = inputs_of(T)
+        sdpa = sdpa_seconds(T)
+        delta = seconds(lambda: delta_rule(q, k, v, beta), leaves)  # noqa: B023
+        gated = seconds(lambda: delta_rule(q, k, v, beta, decay), leaves)  # noqa: B023
+        figures[f"delta_net_over_sdpa_{T}"] = delta / sdpa
+        figures[f"gated_delta_net_over_sdpa_{T}"] = gated / sdpa
+        if T == 1024:
+            rival = seconds(lambda: forward_substitution(q, k, v, beta), leaves, 2)  # noqa: B023
+            figures["forward_substitution_over_delta_net_1024"] = rival / delta
+            slow = seconds(lambda: reference.delta_rule(q, k, v, beta), leaves, 1)  # noqa: B023
+            figures["reference_over_delta_net_1024"] = slow / delta
+            torch.testing.assert_close(
+                forward_substitution(q, k, v, beta), delta_rule(q, k, v, beta), atol=1e-4, rtol=1e-3
+            )
+    return figures
+
+
+def build(file: str, name: str) -> nn.Module:
+    """Returns a mixer of the library, 256 wide with four heads."""
+    torch.manual_seed(0)
+    module = import_module(f"move37.nn.mixers.{file.removesuffix('.py')}")
+    mixer: nn.Module = getattr(module, name)(H * K, heads=H)
+    return mixer
+
+
+def mixer_figures(lengths: tuple[int, ...]) -> dict[str, float]:
+    """Returns each mixer's tokens per second and the growth of its cost per token."""
+    figures = {}
+    for baseline in BASELINES:
+        mixer = build(baseline.file, baseline.name)
+        word = baseline.file.removesuffix(".py")
+        cost = {}
+        for T in lengths:
+            x = torch.randn(1, T, H * K, requires_grad=True)
+            took = seconds(lambda: mixer(x), [x, *mixer.parameters()], 3)  # noqa: B023
+            cost[T] = took / T
+            figures[f"{word}_tokens_per_second_{T}"] = T / took
+        if 8192 in cost:
+            figures[f"{word}_token_cost_8k_over_1k"] = cost[8192] / cost[1024]
+    return figures
+
+
+def main() -> None:
+    """Prints one JSON object; fails if attention does not show that it is quadratic."""
+    torch.set_num_threads(1)
+    lengths = (128, 512) if "--quick" in sys.argv else LENGTHS
+    figures = operator_figures() | mixer_figures(lengths)
+    if figures.get("softmax_attention_token_cost_8k_over_1k", 9) < 1.5:
+        raise SystemExit("softmax attention looks linear: the measurement is at fault")
+    print(json.dumps({"bench": "mixers", "machine": hardware(), "figures": figures}))
+
+
+if __name__ == "__main__":
+    main()
