@@ -181,9 +181,11 @@ def show(
     row = next((r for r in leaderboard(records) if r.id == mine[-1].candidate.id), None)
     ancestors = _ancestors(records, mine[-1])
     if as_json:
-        _print_json({"records": mine, "lesson": lesson, "lineage": ancestors})
+        shown = _without_type(row) if row else None
+        _print_json({"row": shown, "records": mine, "lesson": lesson, "lineage": ancestors})
     else:
         Console().print(terminal.experiment_page(mine, lesson, row, ancestors))
+        print(mine[-1].candidate.proposal.source)  # noqa: T201  as it is, to be copied
 
 
 @app.command()
@@ -262,7 +264,7 @@ def _read(preset: str, path: Path | None) -> tuple[list[Record], list[Lesson]]:
     from move37 import presets
     from move37.store.store import Store
 
-    default = Path("runs") / presets.preset(preset).name / "store.sqlite"
+    default = Path("runs") / presets.preset(preset).name / "store.sqlite"  # session.default_store
     with Store.open(path or default, write=False) as store:
         return store.records(), store.lessons()
 

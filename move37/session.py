@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import sys
 import time
@@ -34,9 +35,9 @@ from move37.search.pool import draw_brief
 from move37.store.store import Store
 from move37.web.report import write_report
 
-VERIFY_SECONDS = 2.0  # of a core, per program
+VERIFY_SECONDS = 3.0  # of a core, per program
 # Of the proposals; what is measured once more, or in several attempts, is not known beforehand.
-SEEDS_PER_PROPOSAL = 1.5
+SEEDS_PER_PROPOSAL = 1.8
 PROBE_STEPS = (4, 16)
 
 
@@ -71,10 +72,20 @@ def make_plan(
     return Plan(preset, len(preset.baselines) + count, seed, workers, device, form)
 
 
+def report_name(store: Path) -> str:
+    """Returns the name of the report beside a store, so that two stores have two."""
+    return "report.html" if store.name == "store.sqlite" else f"{store.stem}.html"
+
+
+def default_store(preset: str) -> Path:
+    """Returns where the store of a preset lies, if no other place is named."""
+    return Path("runs") / preset / "store.sqlite"
+
+
 def open_store(plan: Plan, path: Path | None) -> Store:
     """Opens the run's store and takes it for this run; creates it where there is none."""
     if path is None:
-        path = Path("runs") / plan.preset.name / "store.sqlite"
+        path = default_store(plan.preset.name)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -82,7 +93,7 @@ def open_store(plan: Plan, path: Path | None) -> Store:
     store = Store.open(path, create=True)
     try:
         store.lock()
-        store.keep_settings(plan.settings)
+        store.check_settings(plan.settings)
     except InputError:
         store.close()
         raise
@@ -140,6 +151,7 @@ class Session:
         self, lab: Lab, cost: Cost | None, *, until: int | None = None, tell: bool = False
     ) -> None:
         plan = replace(self.plan, experiments=until) if until else self.plan
+        self.store.keep_settings(plan.settings)
         progress = terminal.Progress(
             self.console,
             total=plan.experiments,
@@ -161,12 +173,18 @@ class Session:
                     line = terminal.experiment_line(records, lesson, mine)
                     self.console.print(line, no_wrap=True, overflow="ellipsis")
                 best = f"{rows[0].name} {rows[0].fitness:+.2f}" if rows else ""
-                elapsed = time.monotonic() - started
-                pace = elapsed / (self.done - before)
-                left = pace * (plan.experiments - self.done)
-                if cost and self.done - before < len(plan.preset.baselines):
-                    left = cost.wall_seconds - elapsed  # the first ones tell too little
+                worked, due = (
+                    self._weight(before, self.done),
+                    self._weight(self.done, plan.experiments),
+                )
+                left = (time.monotonic() - started) / worked * due
                 progress.finished(records[-1].experiment, self.done, best, left)
+
+    def _weight(self, first: int, last: int) -> float:
+        """Returns the trainings of these experiments, in seeds."""
+        baselines = len(self.plan.preset.baselines)
+        measured = max(0, min(last, baselines) - first) * len(self.plan.preset.seeds)
+        return measured + max(0, last - max(first, baselines)) * SEEDS_PER_PROPOSAL
 
     def _print_plan(self, cost: Cost) -> None:
         plan, preset = self.plan, self.plan.preset
@@ -181,9 +199,16 @@ class Session:
             f"Plan: {todo}{proposals} proposals x about {SEEDS_PER_PROPOSAL:g} seeds, on {tasks}."
         )
         self._say(
-            f"      One mixer with one seed takes {cost.seed_seconds:.0f} core-seconds here, all "
-            f"together about {cost.core_seconds:,.0f}: {terminal.duration(cost.wall_seconds)} with "
-            f"{plan.workers} worker{'s' * (plan.workers > 1)}."
+            f"      One mixer, one seed: {cost.seed_seconds:.0f} s of a core here. All together "
+            f"about {cost.core_seconds:,.0f} core-seconds,\n"
+            f"      {terminal.duration(cost.wall_seconds)} with {plan.workers} "
+            f"worker{'s' * (plan.workers > 1)}."
+        )
+        size = preset.budgets[0].model
+        lengths = ", ".join(str(budget.length) for budget in preset.budgets)
+        self._say(
+            f"Model: {size.parameters:,} parameters, {size.layers} layers of width {size.width}, "
+            f"sequences of {lengths} tokens."
         )
         if preset.ruler:
             r = preset.ruler
@@ -207,10 +232,11 @@ class Session:
             best = next((row for row in rows if not row.is_baseline), None)
             self.console.print(f"\nStore   {self.store.path}\nReport  {report}")
             if best:
-                where = _store_argument(self.plan, self.store)
+                where = _arguments(self.plan, self.store)
+                again = _run_arguments(self.plan, self.store)
                 self.console.print(
                     f"\nNext    {_command()} show {best.experiment}{where}      the best, in full\n"
-                    f"        {_command()} run --experiments {2 * self._proposals()}{where}"
+                    f"        {_command()} run --experiments {2 * self._proposals()}{again}"
                     "      go on from here"
                 )
         self._fail_if_nothing_measured(rows)
@@ -245,6 +271,7 @@ class Session:
             lessons=self.lessons,
             title=f"move37 {self.plan.preset.name}, seed {self.plan.seed}",
             form=self.plan.form,
+            name=report_name(self.store.path),
         )
 
     def _tell_sample(self, number: int) -> None:
@@ -319,7 +346,8 @@ def probe(plan: Plan, lab: Lab, done: int) -> Cost:
         )
         outcome = lab.examine(work)
         if not isinstance(outcome, Measured):
-            raise RunFailed(f"the lab cannot train on {plan.device}: {outcome}")
+            told = outcome.error if isinstance(outcome, Crashed) else outcome.evidence
+            raise RunFailed(f"the lab cannot train on {plan.device}: {told.splitlines()[0]}")
         seconds.append([m.seconds for m in outcome.measurements])
     total = 0.0
     for budget, few, many in zip(preset.budgets, *seconds, strict=True):
@@ -346,11 +374,21 @@ def _command() -> str:
     return "move37" if shutil.which("move37") else os.path.relpath(sys.argv[0])
 
 
-def _store_argument(plan: Plan, store: Store) -> str:
-    default = Path("runs") / plan.preset.name / "store.sqlite"
-    if store.path == default:
-        return "" if plan.preset.name == "laptop" else f" --preset {plan.preset.name}"
-    return f" --store {store.path}"
+def _arguments(plan: Plan, store: Store) -> str:
+    """Returns the options that lead to this store with these settings again."""
+    words = []
+    if plan.preset.name != "laptop":
+        words.append(f"--preset {plan.preset.name}")
+    if store.path != default_store(plan.preset.name):
+        words.append(f"--store {shlex.quote(str(store.path))}")
+    return "".join(f" {word}" for word in words)
+
+
+def _run_arguments(plan: Plan, store: Store) -> str:
+    words = [f" --seed {plan.seed}"] * (plan.seed != 0)
+    words += [f" --device {plan.device}"] * (plan.device != "cpu")
+    words += [f" --fitness {plan.form}"] * (plan.form != "noise")
+    return _arguments(plan, store) + "".join(words)
 
 
 def interrupted(plan: Plan, store: Store) -> str:

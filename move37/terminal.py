@@ -9,7 +9,6 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.markup import escape
 from rich.panel import Panel
-from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
@@ -52,10 +51,14 @@ def leaderboard_table(rows: Sequence[Row], *, most: int = 0) -> Table:
         table.add_column(_heading(task), justify="right", no_wrap=True)
     table.add_column("state\nkB", justify="right", no_wrap=True)
     table.add_column("n", justify="right", no_wrap=True)
+    last = 0
     for place, row in enumerate(rows, start=1):
         baseline = row.is_baseline
         if most and place > most and not baseline:
             continue
+        if place > last + 1:
+            table.add_row("", "[dim]...[/]")
+        last = place
         reference = baseline and row.name == REFERENCE
         table.add_row(
             str(place),
@@ -96,7 +99,7 @@ def experiment_line(records: Sequence[Record], lesson: Lesson, row: Row | None) 
     line = Text(f"{last.experiment:>4}  ", style="dim")
     line.append(f"{proposal.name[:23]:<23} ", "cyan" if proposal.is_baseline else "")
     if isinstance(outcome, Measured):
-        values = row.scores if row else {m.task: m.value for m in outcome.measurements}
+        values = row.scores if row else _means(outcome.measurements)
         line.append(f"{row.fitness:+7.2f} " if row else " " * 8, style="bold")
         line.append("".join(f"{value:9.3f}" for value in values.values()))
         line.append(_changes(lesson), style="dim")
@@ -106,6 +109,14 @@ def experiment_line(records: Sequence[Record], lesson: Lesson, row: Row | None) 
     if refused:
         line.append(f"  after {refused} refused", style="dim")
     return line
+
+
+def _means(measurements: Sequence[Measurement]) -> dict[str, float]:
+    """Returns each task's value, averaged over seeds."""
+    by_task: dict[str, list[float]] = {}
+    for m in measurements:
+        by_task.setdefault(m.task, []).append(m.value)
+    return {task: sum(values) / len(values) for task, values in by_task.items()}
 
 
 def _changes(lesson: Lesson) -> str:
@@ -187,7 +198,7 @@ def sparkline(measurement: Measurement) -> str:
 def experiment_page(
     records: Sequence[Record], lesson: Lesson | None, row: Row | None, lineage: Sequence[str]
 ) -> Group:
-    """Returns everything about one experiment, for `move37 show`."""
+    """Returns everything about one experiment but its program, which follows."""
     last = records[-1]
     proposal = last.candidate.proposal
     parts: list[RenderableType] = [
@@ -196,7 +207,8 @@ def experiment_page(
             f"experiment {last.experiment}, id {last.candidate.id}, by {proposal.origin}"
             + (f", {row.parameters:,} parameters" if row else "")
             + (
-                f", fitness {row.fitness:+.2f} ({row.interval[0]:+.2f} .. {row.interval[1]:+.2f})"
+                f", fitness {row.fitness:+.2f} ({row.interval[0]:+.2f} .. {row.interval[1]:+.2f}), "
+                f"{row.verdict}"
                 if row
                 else ""
             ),
@@ -219,11 +231,7 @@ def experiment_page(
     if lesson:
         parts += [Text(), Text("Lesson", style="bold"), Text(lesson.text)]
         parts.append(Text(f"Next: {lesson.weakness}", style="dim"))
-    parts += [
-        Text(),
-        Text("Program", style="bold"),
-        Syntax(proposal.source, "python", theme="ansi_dark"),
-    ]
+    parts += [Text(), Text("Program", style="bold")]
     return Group(*parts)
 
 
@@ -292,14 +300,18 @@ def summary(records: Sequence[Record], rows: Sequence[Row], cold: Sequence[int])
         last[record.experiment] = record
     proposed = [r for r in last.values() if not r.candidate.proposal.is_baseline]
     ends = Counter(type(record.outcome).__name__ for record in proposed)
-    attempts = Counter(
-        type(r.outcome).__name__ for r in records if not r.candidate.proposal.is_baseline
-    )
     lines = [
         f"{len(proposed)} proposals: {ends['Measured']} measured, {ends['Rejected']} refused, "
-        f"{ends['Crashed']} crashed; {attempts['Rejected'] + attempts['Crashed']} programs were "
-        "refused or crashed on the way."
+        f"{ends['Crashed']} crashed."
     ]
+    refused: dict[str, list[str]] = {}
+    for record in records:
+        if not isinstance(record.outcome, Measured):
+            reason = getattr(record.outcome, "check", "a crash")
+            refused.setdefault(reason, []).append(str(record.experiment))
+    if refused:
+        told = "; ".join(f"{why} in {', '.join(where)}" for why, where in refused.items())
+        lines.append(f"Programs refused on the way, by check and experiment: {told}.")
     mine = [row for row in rows if not row.is_baseline]
     without = [row for row in mine if row.experiment in cold]
     bred = [row for row in mine if row.experiment not in cold]

@@ -97,8 +97,15 @@ def test_show_finds_an_experiment_by(store: Path, by: str) -> None:
 
 def test_show_as_json_holds_the_records_the_lesson_and_the_lineage(store: Path) -> None:
     shown = json.loads(move37("show", "7", "--json", "--store", str(store)).stdout)
-    assert set(shown) == {"records", "lesson", "lineage"}
+    assert set(shown) == {"row", "records", "lesson", "lineage"}
     assert shown["records"][0]["experiment"] == 7
+
+
+def test_the_program_that_show_prints_can_be_copied(store: Path) -> None:
+    text = move37("show", "7", "--store", str(store), env={**WIDE, "COLUMNS": "60"}).stdout
+    program = text.split("\nProgram\n", 1)[1]
+    assert "class " in program
+    compile(program, "program.py", "exec")
 
 
 def test_tree_and_lessons_name_every_experiment(store: Path) -> None:

@@ -80,7 +80,7 @@ def analyse(experiment: Sequence[Record], history: Sequence[Record]) -> Lesson:
     rivals = [one for one in baselines if one != identity]
     weakest = _weakest(runs, identity, rivals, noise)
     weakness = WEAKNESS.get(weakest.task, f"{weakest.task} is weak") if weakest else NO_WEAKNESS
-    if weakest:
+    if weakest and weakest.clear:
         best = max(rivals, key=lambda one: _mean(runs[one], weakest.task))
         sentences.append(f"Farthest behind the best baseline, {names[best]}, on {weakest.told()}.")
     elif compared is not None:
@@ -188,7 +188,7 @@ def _against(who: str, differences: Sequence[Difference]) -> str:
 
 
 def _in_short(differences: Sequence[Difference]) -> str:
-    words = {1: "better", 0: "equal within noise", -1: "worse"}
+    words = {1: "better", 0: "not told apart", -1: "worse"}
     told = [f"{d.task} {words[(d.gain > 0) - (d.gain < 0) if d.clear else 0]}" for d in differences]
     return f"Against {REFERENCE}: {', '.join(told)}."
 
@@ -199,7 +199,10 @@ def _weakest(
     baselines: Iterable[str],
     noise: Mapping[str, Noise],
 ) -> Difference | None:
-    """Returns the difference that is worst against the best baseline of its task, in noise."""
+    """Returns the difference that is worst against the best baseline of its task, in noise.
+
+    It need not be clear: even a doubtful weakness is a better lead than none.
+    """
     worst: tuple[float, Difference] | None = None
     for task in noise:
         rivals = [one for one in baselines if any(m.task == task for m in runs[one])]
@@ -207,7 +210,7 @@ def _weakest(
             continue
         best = max(rivals, key=lambda one: _mean(runs[one], task))
         for difference in _differences(runs[identity], runs[best], noise):
-            if difference.task == task and difference.clear and difference.gain < 0:
+            if difference.task == task and difference.gain < 0:
                 depth = difference.gain / max(noise[task].deviation, 1e-9)
                 if worst is None or depth < worst[0]:
                     worst = (depth, difference)

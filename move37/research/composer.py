@@ -86,7 +86,9 @@ class Composer:
         )
         genome = _genome(parent)
         near = self._library.nearest(weakness, 8)
-        fresh = [entry for entry in near if any(genome[g] != v for g, v in _words(entry))]
+        # A paper bears on the parent if its main idea, named first, is not there yet.
+        leading = [(entry, _words(entry)[0]) for entry in near if entry.components]
+        fresh = [entry for entry, (gene, value) in leading if genome[gene] != value]
         if not fresh:
             return self._by_chance(parent, rng)
         # The nearest is the likeliest, the eighth still possible.

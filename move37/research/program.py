@@ -106,7 +106,7 @@ def parse(words: tuple[str, ...]) -> dict[str, str]:
 
 
 def name_of(genome: Genome) -> str:
-    """Returns a class name that tells the most telling choices."""
+    """Returns a class name that tells every choice but the usual ones; each genome has its own."""
     g = canonical(genome)
     short = {
         "decay": {"fixed": "Fixed", "scalar": "Decay", "channel": "Channel"},
@@ -122,6 +122,10 @@ def name_of(genome: Genome) -> str:
         "second": {"window": "Window", "slow": "Slow"},
         "values": {"double": "Wide"},
         "input": {"shift": "Shift", "plain": "Plain"},
+        "keys": {"free": "Free"},
+        "skip": {"value": "Skip"},
+        "gate": {"none": "Ungated"},
+        "norm": {"none": "Bare"},
     }
     return "".join(words.get(g[gene], "") for gene, words in short.items())
 

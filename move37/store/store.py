@@ -166,21 +166,22 @@ class Store:
             raise InputError(f"{self.path} is damaged: its settings cannot be read") from None
         return settings
 
-    def keep_settings(self, settings: dict[str, Any]) -> None:
-        """Writes what the run is started with; raises InputError if it was started otherwise."""
+    def check_settings(self, settings: dict[str, Any]) -> None:
+        """Raises InputError if a run was started here with other settings."""
         before = self.settings()
-        if not before:
-            with self._writing("the settings") as link:
-                link.execute(_meta.insert(), {"key": "settings", "value": json.dumps(settings)})
-            return
-        differing = [
-            f"{key} {before.get(key)!r}" for key in settings if before.get(key) != settings[key]
-        ]
+        differing = [f"{key} {before[key]!r}" for key in before if before[key] != settings.get(key)]
         if differing:
             raise InputError(
                 f"{self.path} was started with {', '.join(differing)}: "
                 "go on with the same settings, or give --store another path"
             )
+
+    def keep_settings(self, settings: dict[str, Any]) -> None:
+        """Writes what the run is started with; raises InputError if it was started otherwise."""
+        self.check_settings(settings)
+        if not self.settings():
+            with self._writing("the settings") as link:
+                link.execute(_meta.insert(), {"key": "settings", "value": json.dumps(settings)})
 
     @contextlib.contextmanager
     def _writing(self, what: str) -> Iterator[sql.Connection]:

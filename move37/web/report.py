@@ -95,10 +95,11 @@ def write_report(
     lessons: Sequence[Lesson],
     title: str,
     form: Form = "noise",
+    name: str = "report.html",
 ) -> Path:
-    """Writes `report.html` into the folder, whole or not at all, and returns its path."""
+    """Writes the page into the folder under this name, whole or not at all; returns its path."""
     page = _render(records, lessons, title, form)
-    path, partial = folder / "report.html", folder / f".report-{os.getpid()}.html"
+    path, partial = folder / name, folder / f".report-{os.getpid()}.html"
     try:
         # A lone surrogate, which JSON allows and UTF-8 does not, becomes a question mark.
         partial.write_bytes(page.encode("utf-8", errors="replace"))

@@ -35,7 +35,7 @@ def test_what_lies_within_the_noise_is_called_neither() -> None:
 
 
 def test_what_is_nowhere_behind_the_best_baseline_is_asked_to_cost_less() -> None:
-    lesson = lesson_of(record("Echo", loss_gain=0.5, benchmark_gain=0.9))
+    lesson = lesson_of(record("Echo", loss_gain=0.5, benchmark_gain=0.9))  # nobody is better
     assert lesson.weakness == NO_WEAKNESS
     assert "On no task clearly behind the best baseline" in lesson.text
 

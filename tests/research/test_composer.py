@@ -14,7 +14,14 @@ from move37.presets import BASELINES, Baseline
 from move37.records import Brief, Candidate, Crashed, Lesson, Outcome, Proposal, Record, Rejected
 from move37.research.composer import REPAIRS, Composer
 from move37.research.novelty import fingerprint
-from move37.research.program import GENES, canonical, components, parse, write_program
+from move37.research.program import (
+    GENES,
+    canonical,
+    components,
+    name_of,
+    parse,
+    write_program,
+)
 from move37.verify import CHECKS, Subject
 from tests.search.builders import record
 
@@ -88,6 +95,13 @@ def test_a_program_imports_torch_and_the_operators_only_and_names_operators_that
 def test_a_genome_is_known_again_by_its_words(seed: int) -> None:
     genome = canonical(random_genome(seed))
     assert parse(components(genome)) == genome
+
+
+def test_two_genomes_have_two_names() -> None:
+    names: dict[str, tuple[str, ...]] = {}
+    for seed in range(500):
+        genome = random_genome(seed)
+        assert names.setdefault(name_of(genome), components(genome)) == components(genome)
 
 
 def test_two_genomes_have_the_same_program_only_if_they_are_the_same() -> None:
