@@ -3,14 +3,12 @@
 Arora et al. arXiv:2312.04927 (Zoology).
 """
 
-from collections.abc import Iterator
-
 import torch
 
-from move37.tasks.task import UNSCORED, Batch, generator
+from move37.tasks.task import UNSCORED, Batch, Synthetic
 
 
-class Recall:
+class Recall(Synthetic):
     """Key-value pairs, then every key again in another order: the value is to be recalled.
 
     inputs   k3 v7  k1 v2  k5 v0  ..   k1 k5 k3 ..
@@ -22,25 +20,11 @@ class Recall:
     """
 
     name = "recall"
-    metric = "accuracy"
-    higher_is_better = True
 
     def __init__(self, vocabulary: int = 16) -> None:
         self.vocabulary = vocabulary
 
-    def train(self, *, seed: int, batch: int, length: int) -> Iterator[Batch]:
-        rng = generator(self.name, "train", seed)
-        while True:
-            yield self._draw(rng, batch, length)
-
-    def held_out(self, *, batch: int, length: int) -> list[Batch]:
-        rng = generator(self.name, "held out", 0)
-        return [self._draw(rng, batch, length) for _ in range(4)]
-
-    def value(self, loss_nats: float, accuracy: float) -> float:  # noqa: ARG002
-        return accuracy
-
-    def _draw(self, rng: torch.Generator, batch: int, length: int) -> Batch:
+    def draw(self, rng: torch.Generator, batch: int, length: int) -> Batch:
         half, pairs = self.vocabulary // 2, length // 4
         if pairs > half:
             raise ValueError(f"{pairs} pairs need {pairs} keys, the vocabulary has {half}")

@@ -5,17 +5,15 @@ Parity with resets. Plain parity is what a recurrence with eigenvalues in (0, 1)
 tells all of them apart.
 """
 
-from collections.abc import Iterator
-
 import torch
 
-from move37.tasks.task import Batch, generator
+from move37.tasks.task import Batch, Synthetic
 
 KEEP, TOGGLE, OFF, ON = range(4)
 RESETS = 0.1  # share of OFF and ON; at 0.2 the baselines are within 3 % of each other
 
 
-class StateTracking:
+class StateTracking(Synthetic):
     """A lamp is toggled, left alone, or now and then switched off or on.
 
     inputs   toggle  keep  toggle  on  toggle  ..
@@ -25,23 +23,9 @@ class StateTracking:
     """
 
     name = "state tracking"
-    metric = "accuracy"
-    higher_is_better = True
     vocabulary = 4
 
-    def train(self, *, seed: int, batch: int, length: int) -> Iterator[Batch]:
-        rng = generator(self.name, "train", seed)
-        while True:
-            yield self._draw(rng, batch, length)
-
-    def held_out(self, *, batch: int, length: int) -> list[Batch]:
-        rng = generator(self.name, "held out", 0)
-        return [self._draw(rng, batch, length) for _ in range(4)]
-
-    def value(self, loss_nats: float, accuracy: float) -> float:  # noqa: ARG002
-        return accuracy
-
-    def _draw(self, rng: torch.Generator, batch: int, length: int) -> Batch:
+    def draw(self, rng: torch.Generator, batch: int, length: int) -> Batch:
         side_BT = torch.randint(2, (batch, length), generator=rng)
         resets_BT = torch.rand(batch, length, generator=rng) < RESETS
         moves_BT = torch.where(resets_BT, OFF + side_BT, KEEP + side_BT)

@@ -6,6 +6,7 @@ own, seeded by split and seed alone.
 Shape letters: B batch, T time, C vocabulary.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 UNSCORED = -100  # a target that is not scored
+HELD_OUT_BATCHES = 4  # of a synthetic task
 
 
 class Batch(NamedTuple):
@@ -48,3 +50,27 @@ def generator(task: str, split: str, seed: int) -> torch.Generator:
     # 7919 and 104729 are primes, so that no (split, seed) pair meets another task's.
     offset = sum(task.encode()) * 104729 + {"train": 0, "held out": 1}[split]
     return torch.Generator().manual_seed(offset + 7919 * (seed + 1))
+
+
+class Synthetic(ABC):
+    """A task whose batches are drawn, and whose metric is the share of right answers."""
+
+    name: str
+    metric = "accuracy"
+    higher_is_better = True
+
+    def train(self, *, seed: int, batch: int, length: int) -> Iterator[Batch]:
+        rng = generator(self.name, "train", seed)
+        while True:
+            yield self.draw(rng, batch, length)
+
+    def held_out(self, *, batch: int, length: int) -> list[Batch]:
+        rng = generator(self.name, "held out", 0)
+        return [self.draw(rng, batch, length) for _ in range(HELD_OUT_BATCHES)]
+
+    def value(self, loss_nats: float, accuracy: float) -> float:  # noqa: ARG002
+        return accuracy
+
+    @abstractmethod
+    def draw(self, rng: torch.Generator, batch: int, length: int) -> Batch:
+        """Returns one batch of sequences of this length."""
