@@ -199,9 +199,9 @@ class Session:
             f"Plan: {todo}{proposals} proposals x about {SEEDS_PER_PROPOSAL:g} seeds, on {tasks}."
         )
         self._say(
-            f"      One mixer, one seed: {cost.seed_seconds:.0f} s of a core here. All together "
-            f"about {cost.core_seconds:,.0f} core-seconds,\n"
-            f"      {terminal.duration(cost.wall_seconds)} with {plan.workers} "
+            f"      One mixer, one seed: {cost.seed_seconds:.0f} s of a core here.\n"
+            f"      All together: about {cost.core_seconds:,.0f} core-seconds, "
+            f"{terminal.duration(cost.wall_seconds)} with {plan.workers} "
             f"worker{'s' * (plan.workers > 1)}."
         )
         size = preset.budgets[0].model

@@ -82,7 +82,7 @@ READING = (
     "[cyan]·[/] baseline; n seeds. Fitness: gain on DeltaNet in units of seed noise, mean of\n"
     "loss and benchmark (asinh). Verdict, against DeltaNet and corrected for all that\n"
     "were tried: better, worse, mixed (one up, one down), or open (no telling).\n"
-    "* stopped early. No discovery is claimed: that takes confirmation on fresh seeds."
+    "* stopped early. No discovery is claimed: that takes fresh seeds."
 )
 
 
