@@ -19,7 +19,7 @@ from move37.presets import SMOKE
 from move37.records import Record
 from move37.research.composer import Composer
 from move37.store.store import Store
-from tests.fakes import FakeLab, preset
+from tests.fakes import FakeLab, Told, preset
 
 WIDE = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1"}
 
@@ -186,6 +186,18 @@ def test_a_store_of_a_newer_version_is_refused(store: Path, tmp_path: Path) -> N
 def test_another_seed_on_the_same_store_is_refused(store: Path) -> None:
     done = move37("run", "--preset", "smoke", "--seed", "5", "--store", str(store))
     refused(done, "was started with seed 0: go on with the same settings")
+
+
+def test_a_run_in_which_nothing_was_measured_fails_and_says_why(tmp_path: Path) -> None:
+    path, plan = tmp_path / "store.sqlite", Plan(preset(), 5 + 2, 0)
+    with Store.open(path, create=True) as opened:
+        opened.keep_settings(Plan(SMOKE, 7, 0).settings)
+        refused_all = Told(lambda brief: f"{brief.experiment}, {brief.attempt}  # FAIL")
+        for _ in discover(plan, refused_all, FakeLab(), opened):
+            pass
+    done = move37("run", "--preset", "smoke", "--experiments", "2", "--store", str(path))
+    assert done.returncode == 1
+    assert "none of 2 proposals could be measured: 6 at 'causality'" in done.stderr
 
 
 def test_an_experiment_that_is_not_there_is_refused(store: Path) -> None:
