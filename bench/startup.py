@@ -22,7 +22,7 @@ LIMIT_SECONDS = 1.0
 
 def main() -> None:
     """Prints one JSON object."""
-    source = next(b for b in SMOKE.baselines if b.name == "DeltaNet").proposal().source
+    source = SMOKE.reference.proposal().source
     nothing = assignment(SMOKE, source, seeds=(), checks=())
     endless = assignment(SMOKE, "while True: pass", seeds=(), checks=())
     endless = replace(endless, limit_seconds=LIMIT_SECONDS)

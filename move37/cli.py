@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from move37 import __version__
-from move37.records import InputError, Lesson, Record, RunFailed, to_data
+from move37.records import InputError, Lesson, Record, RunFailed, fields_of, to_data
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -148,14 +148,14 @@ def top(
 ) -> None:
     """Show the leaderboard, baselines marked."""
     from move37 import terminal
+    from move37.search.fitness import form_of
     from move37.search.leaderboard import leaderboard
 
-    if fitness not in ("noise", "paper"):
-        raise InputError(f"unknown fitness {fitness!r}: expected noise or paper")
+    form = form_of(fitness)
     records, _ = _read(preset, store)
-    rows = leaderboard(records, "paper" if fitness == "paper" else "noise")
+    rows = leaderboard(records, form)
     if as_json:
-        _print_json([_without_type(row) for row in rows])
+        _print_json([fields_of(row) for row in rows])
     elif not rows:
         Console().print("Nothing to rank yet: the baselines are not measured.")
     else:
@@ -181,7 +181,7 @@ def show(
     row = next((r for r in leaderboard(records) if r.id == mine[-1].candidate.id), None)
     ancestors = _ancestors(records, mine[-1])
     if as_json:
-        shown = _without_type(row) if row else None
+        shown = fields_of(row) if row else None
         _print_json({"row": shown, "records": mine, "lesson": lesson, "lineage": ancestors})
     else:
         Console().print(terminal.experiment_page(mine, lesson, row, ancestors))
@@ -227,7 +227,7 @@ def lessons(
 
     records, learnt = _read(preset, store)
     if as_json:
-        _print_json([_without_type(lesson) for lesson in learnt])
+        _print_json([fields_of(lesson) for lesson in learnt])
         return
     names = {record.experiment: record.candidate.proposal.name for record in records}
     console = Console()
@@ -244,7 +244,7 @@ def doctor(as_json: JsonOption = False) -> None:
 
     findings = examine()
     if as_json:
-        _print_json([_without_type(finding) for finding in findings])
+        _print_json([fields_of(finding) for finding in findings])
     else:
         console = Console(highlight=False)
         for finding in findings:
@@ -264,8 +264,7 @@ def _read(preset: str, path: Path | None) -> tuple[list[Record], list[Lesson]]:
     from move37 import presets
     from move37.store.store import Store
 
-    default = Path("runs") / presets.preset(preset).name / "store.sqlite"  # session.default_store
-    with Store.open(path or default, write=False) as store:
+    with Store.open(path or presets.preset(preset).default_store, write=False) as store:
         return store.records(), store.lessons()
 
 
@@ -293,10 +292,6 @@ def _ancestors(records: Sequence[Record], record: Record) -> list[str]:
         record = by_id[record.parents[0]]
         names.append(record.candidate.proposal.name)
     return names
-
-
-def _without_type(value: object) -> dict[str, object]:
-    return {key: item for key, item in to_data(value).items() if key != "type"}
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from move37.knowledge.retrieval import Library, entries
 from move37.lab.client import Lab
 from move37.loop import assignment
 from move37.presets import SMOKE
-from move37.records import REFERENCE, Measured
+from move37.records import Measured
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def _sqlite() -> str:
 
 def _lab() -> str:
     """Examines DeltaNet with two checks, twice: a cold start and a warm one."""
-    source = next(b for b in SMOKE.baselines if b.name == REFERENCE).proposal().source
+    source = SMOKE.reference.proposal().source
     work = assignment(SMOKE, source, seeds=(), checks=("fits", "interface"))
     seconds = []
     with Lab() as lab:

@@ -22,6 +22,7 @@ from move37 import __version__
 from move37.presets import CHECKS, Baseline, Preset
 from move37.records import (
     Assignment,
+    Brief,
     Candidate,
     Lesson,
     Level,
@@ -106,10 +107,8 @@ def discover(
         while done < plan.experiments:
             number = done + len(running)
             while number < plan.experiments and _may_start(plan, number, done):
-                border = visible_to(plan, number)
-                known = [record for record in history if record.experiment < border]
-                told = [one for one in lessons if one.experiment < border]
-                beside = [_known(r) for r in history if r.experiment >= border and r.step == 0]
+                known, told = known_to(plan, number, history, lessons)
+                beside = [_known(r) for r in history[len(known) :] if r.step == 0]
                 beside += [earlier.first for earlier, _ in running]
                 work = _Experiment(plan, researcher, lab, watch, number, known, told, beside)
                 running.append((work, pool.submit(work.run)))
@@ -127,10 +126,37 @@ def discover(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def visible_to(plan: Plan, number: int) -> int:
-    """Returns how many experiments this one may know; a baseline knows none."""
+def known_to(
+    plan: Plan, number: int, records: Sequence[Record], lessons: Sequence[Lesson]
+) -> tuple[list[Record], list[Lesson]]:
+    """Returns those, in order, that this experiment may know; a baseline knows none."""
     baselines = len(plan.preset.baselines)
-    return 0 if number < baselines else visible(plan.preset.selection, number, baselines)
+    border = 0 if number < baselines else visible(plan.preset.selection, number, baselines)
+    return (
+        [record for record in records if record.experiment < border],
+        [lesson for lesson in lessons if lesson.experiment < border],
+    )
+
+
+def brief_of(
+    plan: Plan,
+    number: int,
+    known: Sequence[Record],
+    lessons: Sequence[Lesson],
+    failures: Sequence[Record] = (),
+) -> Brief:
+    """Returns the brief of this experiment, after the attempts that failed."""
+    return draw_brief(
+        plan.preset.selection,
+        known,
+        lessons,
+        experiment=number,
+        attempt=len(failures),
+        seed=plan.seed,
+        baselines=len(plan.preset.baselines),
+        failures=failures,
+        form=plan.form,
+    )
 
 
 def _may_start(plan: Plan, number: int, done: int) -> bool:
@@ -182,24 +208,13 @@ class _Experiment:
             self.first.set_result((self.number, baseline.proposal()))
             return self._baseline(baseline)
         records: list[Record] = []
-        for attempt in range(preset.attempts):
+        for _ in range(preset.attempts):
             self.watch(self.number, "", "propose")
-            brief = draw_brief(
-                preset.selection,
-                self.known,
-                self.lessons,
-                experiment=self.number,
-                attempt=attempt,
-                seed=self.plan.seed,
-                baselines=len(preset.baselines),
-                failures=records,
-                form=self.plan.form,
-            )
+            brief = brief_of(self.plan, self.number, self.known, self.lessons, records)
             candidate = Candidate.of(self.researcher.propose(brief))
-            if attempt == 0:
+            if not records:
                 self.first.set_result((self.number, candidate.proposal))
-            family = ([brief.parent] if brief.parent else []) + list(brief.references)
-            parents = tuple(record.candidate.id for record in family[:1])
+            parents = (brief.parent.candidate.id,) if brief.parent else ()
             tried = [(r.experiment, r.candidate.proposal) for r in [*self.known, *records]]
             tried += [first.result() for first in self.beside]
             outcome = repeats(candidate.proposal, tried)

@@ -4,8 +4,9 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib import resources
+from pathlib import Path
 
-from move37.records import InputError, ModelSize, Proposal, TaskBudget, to_json
+from move37.records import REFERENCE, InputError, ModelSize, Proposal, TaskBudget, to_json
 from move37.search.decisions import Ruler
 from move37.search.pool import Selection
 
@@ -55,6 +56,16 @@ class Preset:
     limit_seconds: float  # wall clock of one examination
     limit_bytes: int = 2 << 30
     baselines: tuple[Baseline, ...] = ()
+
+    @property
+    def default_store(self) -> Path:
+        """Where the store of a run lies, if no other place is named."""
+        return Path("runs") / self.name / "store.sqlite"
+
+    @property
+    def reference(self) -> Baseline:
+        """The baseline that all are compared with."""
+        return next(baseline for baseline in self.baselines if baseline.name == REFERENCE)
 
     @property
     def fingerprint(self) -> str:

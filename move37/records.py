@@ -287,6 +287,11 @@ def to_data(value: Any) -> Any:
     return value
 
 
+def fields_of(value: Any) -> dict[str, Any]:
+    """Returns the fields of a dataclass as JSON data, without the name of its type."""
+    return {key: item for key, item in to_data(value).items() if key != "type"}
+
+
 def to_json(value: Any) -> str:
     """Returns one line of strict JSON; raises ValueError for a number that JSON lacks (NaN)."""
     return json.dumps(to_data(value), allow_nan=False, separators=(",", ":"))

@@ -9,16 +9,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 from rich.console import Console
 
 from move37 import terminal
 from move37.lab.client import Lab
-from move37.loop import Plan, assignment, discover, visible_to
+from move37.loop import Plan, assignment, brief_of, discover, known_to
 from move37.presets import Preset
 from move37.records import (
-    REFERENCE,
     Crashed,
     InputError,
     Lesson,
@@ -26,12 +25,12 @@ from move37.records import (
     Record,
     Rejected,
     RunFailed,
+    fields_of,
     to_data,
 )
 from move37.research.composer import Composer
-from move37.search.fitness import Form
+from move37.search.fitness import form_of
 from move37.search.leaderboard import Row, leaderboard
-from move37.search.pool import draw_brief
 from move37.store.store import Store
 from move37.web.report import write_report
 
@@ -61,11 +60,7 @@ def make_plan(
     """Returns the plan; raises InputError for words that are not known."""
     if device not in ("cpu", "cuda"):
         raise InputError(f"unknown device {device!r}: expected cpu or cuda")
-    if fitness not in get_args(Form):
-        raise InputError(
-            f"unknown fitness {fitness!r}: expected one of {', '.join(get_args(Form))}"
-        )
-    form: Form = "paper" if fitness == "paper" else "noise"
+    form = form_of(fitness)
     count = preset.proposals if proposals is None else proposals
     # More would only wait: an experiment starts when the one `lag` before it is done.
     workers = min(workers, preset.selection.lag)
@@ -77,15 +72,10 @@ def report_name(store: Path) -> str:
     return "report.html" if store.name == "store.sqlite" else f"{store.stem}.html"
 
 
-def default_store(preset: str) -> Path:
-    """Returns where the store of a preset lies, if no other place is named."""
-    return Path("runs") / preset / "store.sqlite"
-
-
 def open_store(plan: Plan, path: Path | None) -> Store:
     """Opens the run's store and takes it for this run; creates it where there is none."""
     if path is None:
-        path = default_store(plan.preset.name)
+        path = plan.preset.default_store
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -223,7 +213,7 @@ class Session:
         rows = leaderboard(self.records, self.plan.form)
         report = self._write_report()
         if self.as_json:
-            print(json.dumps({"leaderboard": to_data([row_data(row) for row in rows])}))  # noqa: T201
+            print(json.dumps({"leaderboard": [fields_of(row) for row in rows]}))  # noqa: T201
         else:
             self.console.print()
             self.console.print(terminal.leaderboard_table(rows, most=12))
@@ -275,16 +265,8 @@ class Session:
         )
 
     def _tell_sample(self, number: int) -> None:
-        known = visible_to(self.plan, number)
-        brief = draw_brief(
-            self.plan.preset.selection,
-            [record for record in self.records if record.experiment < known],
-            [lesson for lesson in self.lessons if lesson.experiment < known],
-            experiment=number,
-            attempt=0,
-            seed=self.plan.seed,
-            baselines=len(self.plan.preset.baselines),
-            form=self.plan.form,
+        brief = brief_of(
+            self.plan, number, *known_to(self.plan, number, self.records, self.lessons)
         )
         if brief.parent is None:
             told = "The search is still cold: no parent, the researcher starts afresh."
@@ -329,7 +311,6 @@ def probe(plan: Plan, lab: Lab, done: int) -> Cost:
     is paid per step. Raises RunFailed if the lab cannot train at all.
     """
     preset = plan.preset
-    reference = next(one for one in preset.baselines if one.name == REFERENCE)
     seconds = []
     for steps in PROBE_STEPS:
         budgets = tuple(
@@ -338,7 +319,7 @@ def probe(plan: Plan, lab: Lab, done: int) -> Cost:
         )
         work = assignment(
             preset,
-            reference.proposal().source,
+            preset.reference.proposal().source,
             seeds=preset.seeds[:1],
             checks=(),
             budgets=budgets,
@@ -362,13 +343,6 @@ def probe(plan: Plan, lab: Lab, done: int) -> Cost:
     return Cost(total, core, core / min(plan.workers, preset.selection.lag))
 
 
-def row_data(row: Row) -> dict[str, object]:
-    """Returns a leaderboard row as JSON data, without the type."""
-    data = to_data(row)
-    del data["type"]
-    return dict(data)
-
-
 def _command() -> str:
     """Returns what the user has to type: the name alone only where the shell finds it."""
     return "move37" if shutil.which("move37") else os.path.relpath(sys.argv[0])
@@ -379,7 +353,7 @@ def _arguments(plan: Plan, store: Store) -> str:
     words = []
     if plan.preset.name != "laptop":
         words.append(f"--preset {plan.preset.name}")
-    if store.path != default_store(plan.preset.name):
+    if store.path != plan.preset.default_store:
         words.append(f"--store {shlex.quote(str(store.path))}")
     return "".join(f" {word}" for word in words)
 

@@ -10,14 +10,24 @@ import pytest
 import move37
 
 ROOT = Path(move37.__file__).parent
-OFFICE = {"records", "statistics", "knowledge", "research", "search", "store", "lab.client"}
+OFFICE = {
+    "records",
+    "results",
+    "statistics",
+    "knowledge",
+    "research",
+    "search",
+    "store",
+    "lab.client",
+}
 COMPOSED = OFFICE | {"presets", "loop"}
 MAY_IMPORT: dict[str, set[str]] = {
     "records": set(),
+    "results": {"records"},
     "statistics": {"records"},
     "knowledge": {"records"},
-    "research": {"records", "statistics", "knowledge"},
-    "search": {"records", "statistics"},
+    "research": {"records", "results", "statistics", "knowledge"},
+    "search": {"records", "results", "statistics"},
     "store": {"records"},
     "lab.client": {"records"},
     "lab.zygote": {"records", "lab.worker"},
@@ -33,7 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "terminal": COMPOSED,
     "session": COMPOSED | {"terminal", "web"},
     "cli": COMPOSED | {"terminal", "session", "doctor", "web"},
-    "web": {"records", "search", "store"},
+    "web": {"records", "results", "search", "store"},
 }
 LAB = {"lab.zygote", "lab.worker", "lab.loading", "verify", "nn", "tasks", "train"}
 MAY_IMPORT_TORCH = LAB - {"lab.zygote"}

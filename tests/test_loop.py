@@ -13,6 +13,7 @@ from move37.records import (
     Candidate,
     Crashed,
     Measured,
+    Measurement,
     Outcome,
     Proposal,
     Record,
@@ -128,11 +129,19 @@ def test_a_program_is_not_tried_twice_though_no_brief_knows_of_it_yet(workers: i
     )
 
 
-def test_a_second_seed_is_spent_where_the_first_leaves_the_question_open() -> None:
-    store = run(a_plan(proposals=1), researcher=Told(numbered), lab=FakeLab(gain=0.0))
-    seeds = [record.provenance.seeds for record in store.experiments[-1]]
-    assert seeds[0] == (0,)
-    assert all(later in ((1,), ()) for later in seeds[1:])
+@pytest.mark.parametrize(("gain", "seeds"), [(0.5, {0, 1}), (-5.0, {0})])
+def test_a_second_seed_is_spent_only_where_the_first_leaves_the_question_open(
+    gain: float, seeds: set[int]
+) -> None:
+    class _Judged(FakeLab):
+        def _measure(self, source: str, task: str, seed: int, tokens: int) -> Measurement:
+            m = super()._measure(source, task, seed, tokens)
+            change = 0.0 if "class " in source else gain
+            return replace(m, value=m.value - change if task == "language" else m.value + change)
+
+    store = run(a_plan(proposals=1), researcher=Told(numbered), lab=_Judged())
+    spent = {seed for record in store.experiments[-1] for seed in record.provenance.seeds}
+    assert spent == seeds
 
 
 class _LabWithOneTooGood(FakeLab):

@@ -88,7 +88,7 @@ def _examine(assignment: Assignment, enter: Report) -> Outcome:
             measurements.append(measurement)
             enter(f"verify: {budget.task} with trained weights")
             for after in (
-                _still_fits(measurement, budget),
+                _has_size(measurement.parameters, budget, "after training"),
                 _causal_after_training(model, budget, assignment.device),
                 _prefix_after_training(model, budget, assignment.device),
             ):
@@ -106,19 +106,22 @@ def _fits(make: MixerFactory, assignment: Assignment) -> CheckResult:
     """The model around the mixer meets the parameter budget of every task."""
     for budget in assignment.budgets:
         try:
-            build(make, budget, seed=0)
+            model = build(make, budget, seed=0)
         except TooLarge as error:
             return CheckResult("fits", "failed", str(error))
+        size = _has_size(model.size, budget, "before training")
+        if size.verdict == "failed":
+            return size
     sizes = sorted({budget.model.parameters for budget in assignment.budgets})
     told = " and ".join(f"{size:,}" for size in sizes)
     return CheckResult("fits", "passed", f"a model of {told} parameters has room for it")
 
 
-def _still_fits(measurement: Measurement, budget: TaskBudget) -> CheckResult:
-    """The model that was trained has the size that was agreed, whatever it became on the way."""
-    due, found = budget.model.parameters, measurement.parameters
+def _has_size(found: int, budget: TaskBudget, when: str) -> CheckResult:
+    """The model has the size that was agreed, within 1 %, whatever it became on the way."""
+    due = budget.model.parameters
     if abs(found - due) > SIZE_TOLERANCE * due:
-        told = f"after training on {budget.task} the model has {found:,} parameters, not {due:,}"
+        told = f"{when} on {budget.task} the model has {found:,} parameters, not {due:,}"
         return CheckResult("fits", "failed", told)
     return CheckResult("fits", "passed", f"{found:,} parameters")
 

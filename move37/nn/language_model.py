@@ -75,6 +75,11 @@ class LanguageModel(nn.Module):
         )
         self.norm = nn.RMSNorm(width, eps=1e-5)
 
+    @property
+    def size(self) -> int:
+        """The number of parameters, embedding apart."""
+        return count_parameters(self) - count_parameters(self.embedding)
+
     def forward(self, tokens_BT: Tensor, documents_BT: Tensor | None = None) -> Tensor:
         x_BTD = self.embedding(tokens_BT)
         for block in self.blocks:

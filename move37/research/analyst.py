@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from move37.records import REFERENCE, Crashed, Lesson, Measured, Measurement, Record, Rejected
+from move37.results import results
 from move37.statistics import Interval, Noise, interval, run_noise
 
 # task -> how a weakness in it is told, in the words that the knowledge's triggers use
@@ -53,7 +54,7 @@ def analyse(experiment: Sequence[Record], history: Sequence[Record]) -> Lesson:
     if not measured or isinstance(last.outcome, Rejected | Crashed):
         return _of_failure(experiment)
     identity = last.candidate.id
-    runs = _runs([*history, *experiment])
+    runs = {r.candidate.id: r.measurements for r in results([*history, *experiment])}
     noise = _noise(runs.values())
     parent = next((one for one in last.parents if one in runs and one != identity), None)
     names = {record.candidate.id: record.candidate.proposal.name for record in history}
@@ -105,15 +106,6 @@ def _of_failure(experiment: Sequence[Record]) -> Lesson:
     unstable = isinstance(last.outcome, Rejected) and last.outcome.check in ("finite", "trainable")
     weakness = "training is unstable, values explode" if unstable else "the program is at fault"
     return Lesson(last.experiment, last.candidate.id, text, weakness)
-
-
-def _runs(records: Iterable[Record]) -> dict[str, list[Measurement]]:
-    """Returns the measurements of each candidate."""
-    runs: dict[str, list[Measurement]] = defaultdict(list)
-    for record in records:
-        if isinstance(record.outcome, Measured):
-            runs[record.candidate.id].extend(record.outcome.measurements)
-    return runs
 
 
 def _values(

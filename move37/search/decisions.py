@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from move37.records import Measured, Measurement, Record, RunFailed, Stop
-from move37.search.fitness import Fitness, Scale, results
+from move37.results import results
+from move37.search.fitness import Fitness, Scale
 
 # A candidate may be slow at first and good later: it is stopped from the middle on only.
 EARLIEST = 0.5  # share of the budget before which nothing is stopped

@@ -15,107 +15,18 @@ import math
 import tokenize
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-from move37.records import REFERENCE, Candidate, CheckResult, Measured, Measurement, Record
+from move37.records import REFERENCE, InputError
+from move37.results import LOSS_TASK, Result
 from move37.statistics import Interval, Noise, corrected_level, interval, run_noise
 
 Form = Literal["noise", "paper"]
 Verdict = Literal["better", "worse", "mixed", "open"]
 
-LOSS_TASK = "language"
 AXES = ("loss", "benchmark")
 # So much more than the best baseline gains is sent back to the verifier, not believed at once.
 IMPLAUSIBLE_GAIN = 0.10
-
-
-@dataclass(frozen=True)
-class Result:
-    """All that was measured of one candidate, over its records."""
-
-    experiment: int
-    candidate: Candidate
-    parents: tuple[str, ...]
-    checks: tuple[CheckResult, ...]
-    measurements: tuple[Measurement, ...]
-
-    @property
-    def is_baseline(self) -> bool:
-        """Says whether it is a published mixer."""
-        return self.candidate.proposal.is_baseline
-
-    @property
-    def failed(self) -> bool:
-        """Says whether it fails a check, by declaration: it then has no children."""
-        return any(check.verdict == "failed" for check in self.checks)
-
-    @property
-    def seeds(self) -> tuple[int, ...]:
-        """The seeds on which it was trained."""
-        return tuple(sorted({m.seed for m in self.measurements}))
-
-    def of(self, task: str, seed: int) -> Measurement:
-        """Returns the measurement of one task and seed; raises KeyError if there is none."""
-        for measurement in self.measurements:
-            if (measurement.task, measurement.seed) == (task, seed):
-                return measurement
-        raise KeyError(f"{self.candidate.proposal.name}: no {task} with seed {seed}")
-
-    def mean(self, task: str) -> float:
-        """Returns the task's value, averaged over seeds."""
-        values = [m.value for m in self.measurements if m.task == task]
-        return sum(values) / len(values)
-
-    @property
-    def benchmarks(self) -> tuple[str, ...]:
-        """The tasks apart from the language loss."""
-        names = dict.fromkeys(m.task for m in self.measurements if m.task != LOSS_TASK)
-        return tuple(names)
-
-    @property
-    def loss(self) -> float:
-        """Bits per byte on held-out text, averaged over seeds."""
-        return self.mean(LOSS_TASK)
-
-    @property
-    def benchmark(self) -> float:
-        """Mean score of the other tasks, averaged over seeds."""
-        return sum(self.mean(task) for task in self.benchmarks) / len(self.benchmarks)
-
-
-def results(records: Sequence[Record]) -> list[Result]:
-    """Returns one result per candidate that was measured and not rejected afterwards.
-
-    In order of the records. A later failure in the same experiment (a further seed that crashes,
-    the full verification of an implausible gain) takes the candidate out: it has no fitness.
-    """
-    found: dict[str, Result] = {}
-    for record in records:
-        identity, outcome = record.candidate.id, record.outcome
-        if not isinstance(outcome, Measured):
-            # A later repetition of the program, refused as known, says nothing about it.
-            if identity in found and found[identity].experiment == record.experiment:
-                del found[identity]
-        elif identity in found and found[identity].experiment != record.experiment:
-            continue  # the same program in another experiment tells nothing new
-        elif identity in found:
-            earlier = found[identity]
-            found[identity] = Result(
-                earlier.experiment,
-                earlier.candidate,
-                earlier.parents,
-                earlier.checks,
-                earlier.measurements + outcome.measurements,
-            )
-        elif outcome.measurements:
-            found[identity] = Result(
-                record.experiment,
-                record.candidate,
-                record.parents,
-                outcome.checks,
-                outcome.measurements,
-            )
-    return list(found.values())
 
 
 @dataclass(frozen=True)
@@ -147,6 +58,15 @@ class Fitness:
         """
         tied = round(self.value, 1) if self.form == "noise" else self.value
         return (tied, self.judgement, self.value)
+
+
+def form_of(word: str) -> Form:
+    """Returns the form of that name; raises InputError naming those there are."""
+    for form in get_args(Form):
+        if form == word:
+            found: Form = form
+            return found
+    raise InputError(f"unknown fitness {word!r}: expected one of {', '.join(get_args(Form))}")
 
 
 class Unscaled(ValueError):

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from move37.records import Record
-from move37.search.fitness import LOSS_TASK, Form, Result, Scale, Unscaled, Verdict, results
+from move37.results import LOSS_TASK, Result, results
+from move37.search.fitness import Form, Scale, Unscaled, Verdict
 
 
 @dataclass(frozen=True)

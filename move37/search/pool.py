@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from move37.records import Brief, Lesson, Measured, Record
-from move37.search.fitness import Form, Scale, results
+from move37.results import results
+from move37.search.fitness import Form, Scale
 
 LESSONS_PER_BRIEF = 6
 

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from move37.nn.counting import flops_per_token, state_bytes
-from move37.nn.language_model import Block, LanguageModel, MixerFactory, count_parameters
+from move37.nn.language_model import Block, LanguageModel, MixerFactory
 from move37.records import CurvePoint, Measurement, Stop, TaskBudget
 from move37.tasks import Task, task
 from move37.tasks.task import UNSCORED, Batch
@@ -112,7 +112,7 @@ def train(
         peak_bytes=max(0, _peak_bytes(device) - memory),
         state_bytes=sum(known) if len(known) == len(states) else None,
         flops_per_token=flops,
-        parameters=count_parameters(model) - count_parameters(model.embedding),
+        parameters=model.size,
         curve=tuple(curve),
     )
     return measurement, model

@@ -29,7 +29,8 @@ from move37.records import (
     Record,
     Rejected,
 )
-from move37.search.fitness import LOSS_TASK, Form
+from move37.results import LOSS_TASK
+from move37.search.fitness import Form
 from move37.search.leaderboard import Row, leaderboard
 from move37.web import charts
 

@@ -16,7 +16,7 @@ from move37.loop import assignment
 from move37.presets import CHECKS, SMOKE
 from move37.records import Assignment, Crashed, Measured, Outcome, Rejected
 
-DELTA_NET = next(b for b in SMOKE.baselines if b.name == "DeltaNet").proposal().source
+DELTA_NET = SMOKE.reference.proposal().source
 CHEATS = Path(__file__).parent.parent / "cheats"
 
 

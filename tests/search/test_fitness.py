@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from move37.records import Record
-from move37.search.fitness import Fitness, Form, Result, Scale, results
+from move37.results import Result, results
+from move37.search.fitness import Fitness, Form, Scale
 from move37.statistics import Noise, residual_noise
 from tests.search.builders import (
     baselines,
