@@ -9,20 +9,28 @@ Shape letters: B batch, T time, H heads, K key size, V value size, D width, W wi
 import torch
 from torch import Tensor
 
+from move37.nn.ops import chunked, kernels
 from move37.nn.ops.chunked import (
-    delta_rule,
-    linear_attention,
+    momentum_delta_rule,
     short_convolution,
     sliding_window_attention,
     softmax_attention,
 )
-from move37.nn.ops.reference import recurrence_step
+from move37.nn.ops.reference import (
+    generalized_delta_rule_step,
+    momentum_delta_rule_step,
+    recurrence_step,
+)
 
 __all__ = [
     "delta_rule",
     "delta_rule_step",
+    "generalized_delta_rule",
+    "generalized_delta_rule_step",
     "linear_attention",
     "linear_attention_step",
+    "momentum_delta_rule",
+    "momentum_delta_rule_step",
     "rotate",
     "short_convolution",
     "short_convolution_step",
@@ -31,6 +39,47 @@ __all__ = [
     "softmax_attention",
     "softmax_attention_step",
 ]
+
+
+def linear_attention(
+    q_BTHK: Tensor,
+    k_BTHK: Tensor,
+    v_BTHV: Tensor,
+    log_decay: Tensor | None = None,
+    documents_BT: Tensor | None = None,
+) -> Tensor:
+    """See `reference.linear_attention`; on CUDA by the kernels of fla where they apply."""
+    fast = kernels if kernels.usable(q_BTHK, k_BTHK, v_BTHV) else chunked
+    return fast.linear_attention(q_BTHK, k_BTHK, v_BTHV, log_decay, documents_BT)
+
+
+def delta_rule(
+    q_BTHK: Tensor,
+    k_BTHK: Tensor,
+    v_BTHV: Tensor,
+    beta_BTH: Tensor,
+    log_decay: Tensor | None = None,
+    documents_BT: Tensor | None = None,
+) -> Tensor:
+    """See `reference.delta_rule`; on CUDA by the kernels of fla where they apply."""
+    fast = kernels if kernels.usable(q_BTHK, k_BTHK, v_BTHV) else chunked
+    return fast.delta_rule(q_BTHK, k_BTHK, v_BTHV, beta_BTH, log_decay, documents_BT)
+
+
+def generalized_delta_rule(
+    q_BTHK: Tensor,
+    k_BTHK: Tensor,
+    v_BTHV: Tensor,
+    erase_BTHK: Tensor,
+    write_BTHK: Tensor,
+    log_decay_BTHK: Tensor,
+    documents_BT: Tensor | None = None,
+) -> Tensor:
+    """See `reference.generalized_delta_rule`; on CUDA by the kernel of fla where it applies."""
+    fast = kernels if kernels.usable(q_BTHK, k_BTHK, v_BTHV) else chunked
+    return fast.generalized_delta_rule(
+        q_BTHK, k_BTHK, v_BTHV, erase_BTHK, write_BTHK, log_decay_BTHK, documents_BT
+    )
 
 
 def linear_attention_step(

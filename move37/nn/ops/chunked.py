@@ -13,16 +13,14 @@ K key size, V value size, D width, W window. See `reference` for the definitions
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Scalar decays cost (C, C) numbers per chunk and head, decays per channel (C, C, K).
-CHUNK_SCALAR = 32
-CHUNK_CHANNEL = 16
+CHUNK = 32
 # Smaller triangles are inverted row by row, larger ones from two halves.
 SUBSTITUTED = 16
 
@@ -54,6 +52,138 @@ def delta_rule(
     return _recurrence(q_BTHK, k_BTHK, v_BTHV, beta_BTH, log_decay, documents_BT, chunk)
 
 
+def generalized_delta_rule(
+    q_BTHK: Tensor,
+    k_BTHK: Tensor,
+    v_BTHV: Tensor,
+    erase_BTHK: Tensor,
+    write_BTHK: Tensor,
+    log_decay_BTHK: Tensor,
+    documents_BT: Tensor | None = None,
+    *,
+    chunk: int | None = None,
+) -> Tensor:
+    """See `reference.generalized_delta_rule`; `chunk` is the size of a chunk, for tests.
+
+    What each position erases, u = S erase, is a value beside v, and write is its key beside k: a
+    triangular system gives u for all positions, then values and keys of both kinds pass through
+    the chunks as in linear attention.
+    """
+    B, T, H = q_BTHK.shape[:3]
+    N, C = _chunks(T, chunk, halved=True)
+    q, k, v, erase, write = (
+        _split(x, N, C) for x in (q_BTHK, k_BTHK, v_BTHV, erase_BTHK, write_BTHK)
+    )
+    reach = _reach(documents_BT, N, C, H, q.device)
+    log_decay = _split(_limited(log_decay_BTHK), N, C)
+    g = log_decay.cumsum(dim=-2)
+    before = _later(g, 0.0)  # up to the position, its own decay left out
+
+    rows, row_g = torch.stack([q, q, erase, erase]), torch.stack([g, g, before, before])
+    columns = torch.stack([k, write, k, write])
+    read_v, read_u, erase_v, erase_u = _channel_pairs(
+        rows, columns, row_g, g.expand_as(columns), _kinds_of_pairs(reach.pairs)
+    ).unbind()
+    right, through = (g[..., -1:, :] - g).exp(), g[..., -1:, :].exp().transpose(-1, -2)
+    q_in, erase_in = q * g.exp(), erase * before.exp()
+    k_out, write_out = k * right, write * right
+    if reach.carried is not None:
+        q_in, erase_in = q_in * reach.carried, erase_in * reach.carried
+    if reach.kept is not None:
+        k_out, write_out = k_out * reach.kept, write_out * reach.kept
+    if reach.passed is not None:
+        through = through * reach.passed.to(k.dtype)
+
+    # (I - erase_u) u = erase_v v + erase_in S
+    right_side = torch.cat([erase_v @ v, erase_in], dim=-1)
+    solved: Tensor = _Solve.apply(-erase_u, right_side)  # type: ignore[no-untyped-call]
+    u, w = solved.split([v.shape[-1], k.shape[-1]], dim=-1)
+    o = _scan(
+        torch.cat([read_v, read_u], dim=-1),
+        torch.cat([v, u], dim=-2),
+        torch.cat([torch.zeros_like(w), -w], dim=-2),
+        q_in,
+        torch.cat([k_out, write_out], dim=-2),
+        through,
+    )
+    return _join(o, B, T)
+
+
+def momentum_delta_rule(
+    q_BTHK: Tensor,
+    k_BTHK: Tensor,
+    v_BTHV: Tensor,
+    beta_BTH: Tensor,
+    log_momentum_BTH: Tensor,
+    log_decay_BTH: Tensor,
+    documents_BT: Tensor | None = None,
+    *,
+    chunk: int | None = None,
+) -> Tensor:
+    """See `reference.momentum_delta_rule`; `chunk` is the size of a chunk, for tests.
+
+    What is written at j stands in S_i by the sum over m of (decay from m to i) (momentum from j
+    to m): a product of two triangles. With it all is as in the delta rule, for the memory (S, M).
+    """
+    B, T, H = q_BTHK.shape[:3]
+    N, C = _chunks(T, chunk, halved=False)
+    q, k, v = (_split(x, N, C) for x in (q_BTHK, k_BTHK, v_BTHV))
+    beta = _split(beta_BTH[..., None], N, C)
+    reach = _reach(documents_BT, N, C, H, q.device)
+    ga, gm = (
+        _split(_limited(x)[..., None], N, C).cumsum(dim=-2)
+        for x in (log_decay_BTH, log_momentum_BTH)
+    )
+    decay_CC, momentum_CC = (_decay_between(g, reach.pairs)[..., 0] for g in (ga, gm))
+    both_CC = decay_CC @ momentum_CC
+    # What of S and of M as they enter is in S at each position, (N, M, C, 1).
+    of_S, of_M = ga.exp(), decay_CC @ gm.exp()
+    end_S, end_M = of_S[..., -1:, :], of_M[..., -1:, :]
+    end_momentum = gm[..., -1:, :].exp()
+    before_S, before_M = _later(of_S, 1.0), _later(of_M, 0.0)
+    k_in = torch.cat([k * before_S, k * before_M], dim=-1)
+    q_in = torch.cat([q * of_S, q * of_M], dim=-1)
+    if reach.carried is not None:
+        k_in, q_in = k_in * reach.carried, q_in * reach.carried
+    if reach.passed is not None:
+        end_S, end_M, end_momentum = (x * reach.passed for x in (end_S, end_M, end_momentum))
+
+    kT = k.transpose(-1, -2)
+    among = (k @ kT) * _later(both_CC, 0.0) * reach.pairs
+    right_side = torch.cat([beta * v, beta * k_in], dim=-1)
+    solved: Tensor = _Solve.apply((beta * among).tril(-1), right_side)  # type: ignore[no-untyped-call]
+    u, w = solved.split([v.shape[-1], 2 * k.shape[-1]], dim=-1)
+    read = (q @ kT) * both_CC
+    to_S, to_M = (kT * x[..., -1:, :] for x in (both_CC, momentum_CC))
+
+    S = M = v.new_zeros(*k.shape[1:2], k.shape[-1], v.shape[-1])
+    outputs = []
+    chunks = (u, w, q_in, read, to_S, to_M, end_S, end_M, end_momentum)
+    for u_n, w_n, q_n, read_n, to_S_n, to_M_n, a_n, c_n, m_n in zip(*chunks, strict=True):
+        memory = torch.cat([S, M], dim=-2)
+        written = u_n - w_n @ memory
+        outputs.append(q_n @ memory + read_n @ written)
+        S, M = a_n * S + c_n * M + to_S_n @ written, m_n * M + to_M_n @ written
+    return _join(torch.stack(outputs), B, T)
+
+
+def _later(x: Tensor, first: float) -> Tensor:
+    """Moves what stands at each position (dimension -2) to the next one."""
+    return torch.cat([torch.full_like(x[..., :1, :], first), x[..., :-1, :]], dim=-2)
+
+
+def _kinds_of_pairs(pairs: Tensor) -> Tensor:
+    """What is read sees the own position; what is erased was there before it."""
+    return torch.stack([pairs, pairs, pairs.tril(-1), pairs.tril(-1)])
+
+
+def _limited(log_decay: Tensor) -> Tensor:
+    """What is forgotten below the rounding of S is forgotten: a larger sum of log decays would
+    only cost the gentle decays beside it their last digits.
+    """
+    return log_decay.clamp(min=2 * math.log(torch.finfo(log_decay.dtype).eps))
+
+
 class _Reach(NamedTuple):
     """Which positions of a chunk see each other, the state before it, and the state after it."""
 
@@ -83,6 +213,16 @@ def _reach(documents_BT: Tensor | None, N: int, C: int, H: int, device: torch.de
     )
 
 
+def _chunks(T: int, chunk: int | None, *, halved: bool) -> tuple[int, int]:
+    """Returns how many chunks, and of which size: equal ones, so that little is padded."""
+    N = math.ceil(T / (chunk or CHUNK))
+    C = math.ceil(T / N)
+    if halved and chunk is None and C > 8:
+        C = 8 * math.ceil(C / 8)  # can be halved three times
+        N = math.ceil(T / C)
+    return N, C
+
+
 def _split(x: Tensor, N: int, C: int) -> Tensor:
     """(B, T, H, X) -> (N, M, C, X), zeros appended up to T = N C."""
     missing = N * C - x.shape[1]
@@ -107,9 +247,7 @@ def _recurrence(
 ) -> Tensor:
     B, T, H = q_BTHK.shape[:3]
     channelwise = log_decay is not None and log_decay.ndim == 4
-    N = math.ceil(T / (chunk or (CHUNK_CHANNEL if channelwise else CHUNK_SCALAR)))
-    C = math.ceil(T / N)  # chunks of equal size, so that little is padded
-
+    N, C = _chunks(T, chunk, halved=channelwise)
     q, k, v = (_split(x, N, C) for x in (q_BTHK, k_BTHK, v_BTHV))
     reach = _reach(documents_BT, N, C, H, q.device)
 
@@ -119,9 +257,7 @@ def _recurrence(
     k_in = k_out = k
     q_in = q
     if log_decay is not None:
-        # What is forgotten below the rounding of S is forgotten; a larger sum would only cost
-        # the gentle decays beside it their last digits.
-        log_decay = log_decay.clamp(min=2 * math.log(torch.finfo(log_decay.dtype).eps))
+        log_decay = _limited(log_decay)
         g = _split(log_decay if channelwise else log_decay[..., None], N, C).cumsum(dim=-2)
         left, right = g.exp(), (g[..., -1:, :] - g).exp()
         through = g[..., -1:, :].exp().transpose(-1, -2)  # (N, M, K or 1, 1)
@@ -136,7 +272,7 @@ def _recurrence(
 
     if channelwise:
         assert g is not None
-        read = _ChannelPairs.apply(q, k, g, reach.pairs)  # type: ignore[no-untyped-call]
+        read = _channel_pairs(q, k, g, g, reach.pairs)
     if beta_BTH is None:
         if not channelwise:
             read = _scalar_pairs(q, k, g, reach.pairs)
@@ -146,7 +282,7 @@ def _recurrence(
     # writes of its chunk. Solved for all chunks at once, before the states.
     beta = _split(beta_BTH[..., None], N, C)
     if channelwise:
-        among = _ChannelPairs.apply(k, k, g, reach.pairs).tril(-1)  # type: ignore[no-untyped-call]
+        among = _channel_pairs(k, k, g, g, reach.pairs).tril(-1)
     else:
         read, among = _ScalarPairs.apply(q, k, g, reach.pairs)  # type: ignore[no-untyped-call]
     right_side = torch.cat([beta * v, beta * k_in], dim=-1)
@@ -159,10 +295,12 @@ def _by_autograd(
     plain: Callable[..., Any], inputs: tuple[Any, ...], gradients: tuple[Tensor, ...]
 ) -> tuple[Tensor | None, ...]:
     """Returns the gradients of `plain` in a form that can be differentiated again."""
-    wanted = [x for x in inputs if isinstance(x, Tensor) and x.requires_grad]
     with torch.enable_grad():
-        found = iter(torch.autograd.grad(plain(*inputs), wanted, gradients, create_graph=True))
-    return tuple(next(found) if isinstance(x, Tensor) and x.requires_grad else None for x in inputs)
+        # Aliases: an input that hangs on another one (k in k * exp(g)) would else count twice.
+        own = [x.view_as(x) if isinstance(x, Tensor) else x for x in inputs]
+        wanted = [x for x in own if isinstance(x, Tensor) and x.requires_grad]
+        found = iter(torch.autograd.grad(plain(*own), wanted, gradients, create_graph=True))
+    return tuple(next(found) if isinstance(x, Tensor) and x.requires_grad else None for x in own)
 
 
 # ---------------------------------------------------------------- pairs within a chunk
@@ -215,32 +353,104 @@ class _ScalarPairs(torch.autograd.Function):
         return dread @ k, dk, dg, None
 
 
-def _plain_channel_pairs(q: Tensor, k: Tensor, g: Tensor, pairs: Tensor) -> Tensor:
-    return ((_decay_between(g, pairs) * k[..., None, :, :]) @ q[..., :, :, None])[..., 0]
+def _plain_channel_pairs(q: Tensor, k: Tensor, gq: Tensor, gk: Tensor, pairs: Tensor) -> Tensor:
+    """Sum over channels of q_i k_j exp(gq_i - gk_j) for each i that sees j, else 0.
+
+    q, k, gq and gk are (..., C, K); the exponent is never positive where i sees j.
+    """
+    # Masked before exp: above the diagonal the difference is positive and could overflow.
+    difference = gq[..., :, None, :] - gk[..., None, :, :]
+    D = difference.masked_fill(~pairs[..., None], -torch.inf).exp()
+    return ((D * k[..., None, :, :]) @ q[..., :, :, None])[..., 0]
+
+
+def _halves(C: int) -> list[int]:
+    """The sizes of blocks that are halved, the largest first: 24 -> 24, 12, 6."""
+    sizes = []
+    while C % 2 == 0 and C > 2:
+        sizes.append(C)
+        C //= 2
+    return sizes
+
+
+def _on_the_diagonal(x: Tensor, size: int) -> Tensor:
+    """(..., C, C) -> (..., C / size, size, size), a view of the blocks on the diagonal."""
+    blocks = x.unflatten(-1, (-1, size)).unflatten(-3, (-1, size))
+    return blocks.diagonal(dim1=-4, dim2=-2).movedim(-1, -3)
+
+
+def _channel_pairs(q: Tensor, k: Tensor, gq: Tensor, gk: Tensor, pairs: Tensor) -> Tensor:
+    result: Tensor = _ChannelPairs.apply(q, k, gq, gk, pairs)  # type: ignore[no-untyped-call]
+    return result
 
 
 class _ChannelPairs(torch.autograd.Function):
-    """P_ij = sum over k of q_ik D_ijk k_jk with D_ijk = exp(g_ik - g_jk).
+    """The same by halving, in C log C instead of C^2 exponentials per channel.
 
-    The gradient by hand keeps no (C, C, K) tensor but D: that of g follows from those of q and
-    k, since each factor exp(g_ik) stands beside q_ik and each exp(-g_jk) beside k_jk.
+    In a block, the second half sees the first through the decay at their border: both exponents,
+    from the border to i and from j to the border, are never positive, so each is a safe factor
+    and the quarter is a matrix product. The two halves are blocks of half the size.
     """
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, g: Tensor, pairs: Tensor) -> Tensor:
-        D = _decay_between(g, pairs)
-        ctx.save_for_backward(q, k, g, pairs, D)
-        return ((D * k[..., None, :, :]) @ q[..., :, :, None])[..., 0]
+    def forward(ctx: Any, q: Tensor, k: Tensor, gq: Tensor, gk: Tensor, pairs: Tensor) -> Tensor:
+        ctx.save_for_backward(q, k, gq, gk, pairs)
+        P = q.new_zeros(*q.shape[:-1], q.shape[-2])
+        for size, later, earlier in _levels(q, k, gq, gk):
+            quarter = (later[0] * later[1]) @ (earlier[0] * earlier[1]).transpose(-1, -2)
+            _on_the_diagonal(P, size)[..., size // 2 :, : size // 2] = quarter
+        size = _smallest(q.shape[-2])
+        qb, kb, D = _least(q, k, gq, gk, size)
+        _on_the_diagonal(P, size)[...] = ((D * kb[..., None, :, :]) @ qb[..., :, :, None])[..., 0]
+        return P.mul_(pairs)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, g, pairs, D = ctx.saved_tensors
+        q, k, gq, gk, pairs = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return _by_autograd(_plain_channel_pairs, (q, k, g, pairs), gradients)
-        weighted = D * gradients[0][..., None]
-        dq = (weighted * k[..., None, :, :]).sum(dim=-2)
-        dk = (weighted * q[..., :, None, :]).sum(dim=-3)
-        return dq, dk, q * dq - k * dk, None
+            return _by_autograd(_plain_channel_pairs, (q, k, gq, gk, pairs), gradients)
+        dP = gradients[0] * pairs
+        dq, dk = torch.zeros_like(q), torch.zeros_like(k)
+        for size, (q_later, left), (k_earlier, right) in _levels(q, k, gq, gk):
+            dquarter = _on_the_diagonal(dP, size)[..., size // 2 :, : size // 2]
+            dlater = (dquarter @ (k_earlier * right)).mul_(left)
+            dearlier = (dquarter.transpose(-1, -2) @ (q_later * left)).mul_(right)
+            dq.unflatten(-2, (-1, 2, size // 2))[..., 1, :, :] += dlater
+            dk.unflatten(-2, (-1, 2, size // 2))[..., 0, :, :] += dearlier
+        size = _smallest(q.shape[-2])
+        qb, kb, D = _least(q, k, gq, gk, size)
+        weighted = D * _on_the_diagonal(dP, size)[..., None]
+        dq.unflatten(-2, (-1, size)).add_((weighted * kb[..., None, :, :]).sum(dim=-2))
+        dk.unflatten(-2, (-1, size)).add_((weighted * qb[..., :, None, :]).sum(dim=-3))
+        # Each factor exp(gq_i) stands beside q_i, each exp(-gk_j) beside k_j.
+        return dq, dk, q * dq, -k * dk, None
+
+
+def _smallest(C: int) -> int:
+    """The size of the blocks that are not halved any more."""
+    sizes = _halves(C)
+    return sizes[-1] // 2 if sizes else C
+
+
+def _least(
+    q: Tensor, k: Tensor, gq: Tensor, gk: Tensor, size: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The smallest blocks of q and k, and the decays of all their pairs, (..., size, size, K)."""
+    qb, kb, gqb, gkb = (x.unflatten(-2, (-1, size)) for x in (q, k, gq, gk))
+    # Where i does not see j the difference may be positive; what comes of it is masked later.
+    return qb, kb, (gqb[..., :, None, :] - gkb[..., None, :, :]).clamp(max=0).exp()
+
+
+_Side = tuple[Tensor, Tensor]
+
+
+def _levels(q: Tensor, k: Tensor, gq: Tensor, gk: Tensor) -> Iterator[tuple[int, _Side, _Side]]:
+    """Per size of block: q of the later halves and k of the earlier, each with its decay."""
+    for size in _halves(q.shape[-2]):
+        qb, kb, gqb, gkb = (x.unflatten(-2, (-1, 2, size // 2)) for x in (q, k, gq, gk))
+        border = gkb[..., 0, -1:, :]
+        left, right = (gqb[..., 1, :, :] - border).exp(), (border - gkb[..., 0, :, :]).exp()
+        yield size, (qb[..., 1, :, :], left), (kb[..., 0, :, :], right)
 
 
 # ---------------------------------------------------------------- the triangular system

@@ -95,6 +95,97 @@ def recurrence_step(
     return torch.einsum("bhvk,bhk->bhv", S_BHVK, q_BHK), S_BHVK
 
 
+def generalized_delta_rule(
+    q_BTHK: Tensor,
+    k_BTHK: Tensor,
+    v_BTHV: Tensor,
+    erase_BTHK: Tensor,
+    write_BTHK: Tensor,
+    log_decay_BTHK: Tensor,
+    documents_BT: Tensor | None = None,
+) -> Tensor:
+    """S <- S diag(a_t) + (S e_t) w_t^T + v_t k_t^T;  o_t = S q_t.  Returns (B, T, H, V).
+
+    The S that erase e_t reads is the one before the decay. Diagonal plus low rank, Peng et al.
+    arXiv:2503.14456 (RWKV-7): there w_t = a_t k_t and e_t = -k_t.
+    """
+    B, T, H, K = k_BTHK.shape
+    S_BHVK = k_BTHK.new_zeros(B, H, v_BTHV.shape[-1], K)
+    outputs = []
+    for t in range(T):
+        starts_B = _starts(documents_BT, t)
+        if starts_B is not None:
+            S_BHVK = S_BHVK.masked_fill(starts_B[:, None, None, None], 0)
+        inputs = (q_BTHK, k_BTHK, v_BTHV, erase_BTHK, write_BTHK, log_decay_BTHK)
+        o_BHV, S_BHVK = generalized_delta_rule_step(*(x[:, t] for x in inputs), S_BHVK)
+        outputs.append(o_BHV)
+    return torch.stack(outputs, dim=1)
+
+
+def generalized_delta_rule_step(
+    q_BHK: Tensor,
+    k_BHK: Tensor,
+    v_BHV: Tensor,
+    erase_BHK: Tensor,
+    write_BHK: Tensor,
+    log_decay_BHK: Tensor,
+    S_BHVK: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """One token of `generalized_delta_rule`: the output and the new state (B, H, V, K)."""
+    u_BHV = torch.einsum("bhvk,bhk->bhv", S_BHVK, erase_BHK)
+    S_BHVK = S_BHVK * log_decay_BHK.exp()[..., None, :]
+    S_BHVK = S_BHVK + u_BHV[..., :, None] * write_BHK[..., None, :]
+    S_BHVK = S_BHVK + v_BHV[..., :, None] * k_BHK[..., None, :]
+    return torch.einsum("bhvk,bhk->bhv", S_BHVK, q_BHK), S_BHVK
+
+
+def momentum_delta_rule(
+    q_BTHK: Tensor,
+    k_BTHK: Tensor,
+    v_BTHV: Tensor,
+    beta_BTH: Tensor,
+    log_momentum_BTH: Tensor,
+    log_decay_BTH: Tensor,
+    documents_BT: Tensor | None = None,
+) -> Tensor:
+    """M <- m_t M + b_t (v_t - S k_t) k_t^T;  S <- a_t S + M;  o_t = S q_t.  Returns (B, T, H, V).
+
+    One step of gradient descent with momentum and weight decay per token, on the squared error
+    of a linear memory. `log_momentum_BTH` = log m_t and `log_decay_BTH` = log a_t are <= 0.
+    Behrouz et al. arXiv:2501.00663 (Titans, with a linear memory).
+    """
+    B, T, H, K = k_BTHK.shape
+    state = k_BTHK.new_zeros(B, H, 2, v_BTHV.shape[-1], K)
+    outputs = []
+    for t in range(T):
+        starts_B = _starts(documents_BT, t)
+        if starts_B is not None:
+            state = state.masked_fill(starts_B[:, None, None, None, None], 0)
+        inputs = (q_BTHK, k_BTHK, v_BTHV, beta_BTH, log_momentum_BTH, log_decay_BTH)
+        o_BHV, state = momentum_delta_rule_step(*(x[:, t] for x in inputs), state)
+        outputs.append(o_BHV)
+    return torch.stack(outputs, dim=1)
+
+
+def momentum_delta_rule_step(
+    q_BHK: Tensor,
+    k_BHK: Tensor,
+    v_BHV: Tensor,
+    beta_BH: Tensor,
+    log_momentum_BH: Tensor,
+    log_decay_BH: Tensor,
+    state_BH2VK: Tensor,
+) -> tuple[Tensor, Tensor]:
+    """One token of `momentum_delta_rule`; the state holds S and M, (B, H, 2, V, K)."""
+    S_BHVK, M_BHVK = state_BH2VK.unbind(dim=2)
+    error_BHV = v_BHV - torch.einsum("bhvk,bhk->bhv", S_BHVK, k_BHK)
+    write_BHVK = (beta_BH[..., None] * error_BHV)[..., :, None] * k_BHK[..., None, :]
+    M_BHVK = log_momentum_BH.exp()[..., None, None] * M_BHVK + write_BHVK
+    S_BHVK = log_decay_BH.exp()[..., None, None] * S_BHVK + M_BHVK
+    o_BHV = torch.einsum("bhvk,bhk->bhv", S_BHVK, q_BHK)
+    return o_BHV, torch.stack([S_BHVK, M_BHVK], dim=2)
+
+
 def softmax_attention(
     q_BTHK: Tensor, k_BTHK: Tensor, v_BTHV: Tensor, documents_BT: Tensor | None = None
 ) -> Tensor:
