@@ -1,13 +1,23 @@
-"""Turns the text of a candidate's program into something that builds its mixer."""
+"""Turns the text of a candidate's program into something that builds its mixer.
+
+A program holds a mixer of ours, or a layer with the interface of Flash Linear Attention (fla), for
+which `move37.nn.interop` finds what it imports. Loading is for a process that runs this program
+and no other: fla's name means the stand-ins from then on.
+"""
 
 import ast
+import contextlib
 import inspect
 import linecache
 import sys
 import types
+from collections.abc import Callable, Iterator
+from typing import Any
 
+import torch
 from torch import nn
 
+from move37.nn.interop import NoStandIn, adapt, stand_in
 from move37.nn.language_model import MixerFactory
 
 MODULE = "candidate"
@@ -15,7 +25,20 @@ FILE = "candidate.py"  # what tracebacks show
 
 
 # What a program may import; of move37, the operators only.
-IMPORTS = ("torch", "math", "typing", "dataclasses", "functools", "itertools", "collections.abc")
+IMPORTS = (
+    "torch",
+    "einops",
+    "fla",
+    "math",
+    "typing",
+    "dataclasses",
+    "functools",
+    "itertools",
+    "collections.abc",
+    "warnings",
+    "__future__",
+)
+PACKAGES = ("torch.", "einops.", "fla.")  # with all that is below them
 # Ways out of PyTorch, where work is no longer counted.
 FORBIDDEN_ATTRIBUTES = ("numpy", "tolist", "data_ptr")
 
@@ -30,7 +53,11 @@ class Refused(ValueError):
 
 def check_imports(source: str) -> None:
     """Raises Refused if the program imports more than it may; a filter, not the wall."""
-    for node in ast.walk(ast.parse(source)):
+    _check_imports(_parse(source))
+
+
+def _check_imports(tree: ast.AST) -> None:
+    for node in ast.walk(tree):
         names: list[str] = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -41,7 +68,7 @@ def check_imports(source: str) -> None:
             told = f"line {node.lineno} calls {node.attr}: its work could not be counted"
             raise Refused("imports", told)
         for name in names:
-            allowed = name in IMPORTS or name.startswith("torch.") or name == "move37.nn.ops"
+            allowed = name in IMPORTS or name.startswith(PACKAGES) or name == "move37.nn.ops"
             if not allowed:
                 raise Refused(
                     "imports",
@@ -50,34 +77,117 @@ def check_imports(source: str) -> None:
                 )
 
 
+def _parse(source: str) -> ast.Module:
+    """Returns the program without what stands under `if TYPE_CHECKING:`.
+
+    A type checker reads it, and no interpreter runs it, so it may import anything. Taken out, it
+    cannot run here whatever the program makes of that name.
+    """
+    tree = ast.parse(source)
+    # What typing.TYPE_CHECKING is called here.
+    names = {
+        f"{alias.asname or alias.name}{suffix}"
+        for node in ast.walk(tree)
+        for alias, suffix in _typing_imports(node)
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) in names:
+            node.body = [ast.copy_location(ast.Pass(), node.body[0])]
+    return tree
+
+
+def _typing_imports(node: ast.AST) -> Iterator[tuple[ast.alias, str]]:
+    if isinstance(node, ast.Import):
+        yield from ((a, ".TYPE_CHECKING") for a in node.names if a.name == "typing")
+    elif isinstance(node, ast.ImportFrom) and node.module == "typing" and not node.level:
+        yield from ((a, "") for a in node.names if a.name == "TYPE_CHECKING")
+
+
 def load_mixer(source: str) -> MixerFactory:
     """Runs the program and returns what builds its mixer from (width, heads).
 
-    The mixer is the one public nn.Module class of the program whose constructor takes `heads`.
-    Raises Refused if there is none or several, or if the program imports what it may not, and
-    whatever the program itself raises.
+    The mixer is the one public nn.Module class of the program whose constructor takes `heads`, or
+    else the one layer of fla's interface, whose constructor takes `hidden_size`. Raises Refused if
+    there is none or several, or if the program imports what it may not, and whatever the program
+    itself raises.
     """
-    check_imports(source)
+    tree = _parse(source)
+    _check_imports(tree)
+    # Also where the real fla is usable: its kernels run neither on the CPU nor in float64, and
+    # mixers are verified there.
+    stand_in(although_usable=True)
     module = types.ModuleType(MODULE)
     sys.modules[MODULE] = module
     # Tracebacks then show the candidate's own lines.
     linecache.cache[FILE] = (len(source), None, source.splitlines(keepends=True), FILE)
-    exec(compile(source, FILE, "exec"), module.__dict__)
-    found = [
+    with _without_compiling():
+        try:
+            exec(compile(tree, FILE, "exec"), module.__dict__)
+        except NoStandIn as error:
+            raise Refused("imports", str(error)) from error
+    return _uncompiled(_mixer(module))
+
+
+def _mixer(module: types.ModuleType) -> MixerFactory:
+    found = (
         value
         for name, value in vars(module).items()
         if isinstance(value, type)
         and issubclass(value, nn.Module)
         and value.__module__ == MODULE
         and not name.startswith("_")
-        and "heads" in inspect.signature(value).parameters
-    ]
-    if len(found) != 1:
-        names = ", ".join(kind.__name__ for kind in found) or "none"
-        raise Refused(
-            "interface",
-            "expected one public nn.Module class with __init__(self, dim, *, heads), "
-            f"found {names}; give helper classes a leading underscore",
-        )
-    mixer = found[0]
-    return lambda width, heads: mixer(width, heads=heads)
+    )
+    public = list(dict.fromkeys(found))  # a class may have two names
+    ours = [kind for kind in public if _takes(kind, "heads")]
+    if len(ours) == 1:
+        mixer = ours[0]
+        return lambda width, heads: mixer(width, heads=heads)
+    theirs = [] if ours else [kind for kind in public if _takes(kind, "hidden_size")]
+    # A layer's helpers (norms, gates) often take `hidden_size` too.
+    for tell in (lambda kind: _takes(kind, "num_heads"), _is_called_as_a_layer):
+        if len(theirs) > 1:
+            theirs = [kind for kind in theirs if tell(kind)] or theirs
+    if len(theirs) == 1:
+        return adapt(theirs[0])
+    names = ", ".join(kind.__name__ for kind in ours or theirs) or "none"
+    raise Refused(
+        "interface",
+        "expected one public nn.Module class with __init__(self, dim, *, heads), or one layer of "
+        f"fla's interface with __init__(self, hidden_size, num_heads), found {names}; "
+        "give helper classes a leading underscore",
+    )
+
+
+def _takes(kind: Callable[..., Any], argument: str) -> bool:
+    return argument in inspect.signature(kind).parameters
+
+
+def _is_called_as_a_layer(kind: type[nn.Module]) -> bool:
+    return _takes(kind.forward, "attention_mask") or _takes(kind.forward, "past_key_values")
+
+
+def _uncompiled(make: MixerFactory) -> MixerFactory:
+    def build(width: int, heads: int) -> nn.Module:
+        with _without_compiling():
+            return make(width, heads)
+
+    return build
+
+
+@contextlib.contextmanager
+def _without_compiling() -> Iterator[None]:
+    """Within it, `torch.compile` returns what it is given.
+
+    Compiling costs more than an examination: 20 s a function, and again for other shapes. Even
+    deciding not to (`torch.compiler.set_stance`) imports the compiler, 1 s a child.
+    """
+    compiler = torch.compile
+    torch.compile = _leave_as_it_is
+    try:
+        yield
+    finally:
+        torch.compile = compiler
+
+
+def _leave_as_it_is(model: Any = None, **_: object) -> Any:
+    return (lambda one: one) if model is None else model

@@ -1,0 +1,14 @@
+"""Layers written for the interface of Flash Linear Attention (fla), as mixers of ours.
+
+Covered: such a layer behind our interface (`adapt`), and stand-ins for the modules and operators
+of fla that such layers use, in plain torch, for machines with neither GPU nor fla (`stand_in`).
+Not covered: decoding through fla's caches; the names for which an import says that there is no
+stand-in.
+
+fla: https://github.com/fla-org/flash-linear-attention (Yang, Zhang et al.).
+"""
+
+from move37.nn.interop.adapter import FlaMixer, PackingFlaMixer, adapt
+from move37.nn.interop.stand_ins import NoStandIn, stand_down, stand_in
+
+__all__ = ["FlaMixer", "NoStandIn", "PackingFlaMixer", "adapt", "stand_down", "stand_in"]

@@ -1,0 +1,149 @@
+"""A layer with fla's interface behind ours.
+
+Theirs: `Layer(hidden_size=.., num_heads=..)`, and `forward(hidden_states, attention_mask=None,
+past_key_values=None, use_cache=False, output_attentions=False, **kwargs)`, which returns the
+output, the attentions or None, and the cache. Documents come packed: one row, and `cu_seqlens`,
+the borders of the documents in it. Such layers run in half precision, and say so by name.
+Ours: `mixer(dim, heads)`, and `forward(x_BTD, documents_BT=None)`, which returns the output, in
+the precision of the input.
+
+Not covered: decoding; padding masks (see `FlaMixer.takes_mask`).
+
+Shape letters: B batch, T time, D model width, N documents in all rows together.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from move37.nn.language_model import MixerFactory
+
+_HALF = (torch.bfloat16, torch.float16)
+
+
+class FlaMixer(nn.Module):
+    """A layer of fla's interface as a mixer that does not offer documents.
+
+    `takes_mask` says whether the layer's forward takes `attention_mask` (B, T), 1 for a token and
+    0 for padding. Nothing passes one yet.
+    """
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+        self.takes_mask = "attention_mask" in inspect.signature(layer.forward).parameters
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """Maps (B, T, D) to (B, T, D). Raises TypeError if the layer returns no tensor."""
+        return self._run(x_BTD)
+
+    def _run(self, x_BTD: Tensor, **options: Tensor) -> Tensor:
+        if x_BTD.dtype in _HALF:
+            return _output(self.layer(x_BTD, **options))
+        with _InputPrecision():
+            return _output(self.layer(x_BTD, **options))
+
+
+class PackingFlaMixer(FlaMixer):
+    """A layer whose forward takes `cu_seqlens`, as a mixer that offers documents.
+
+    A class of its own: who takes documents says so in the signature of its forward.
+    """
+
+    def forward(self, x_BTD: Tensor, documents_BT: Tensor | None = None) -> Tensor:
+        """Maps (B, T, D) to (B, T, D); with documents, all rows are packed into one.
+
+        Raises TypeError if the layer returns no tensor, and ValueError if it does not keep the
+        shape of the packed row.
+        """
+        if documents_BT is None:
+            return self._run(x_BTD)
+        packed_1SD = x_BTD.flatten(0, 1)[None]  # S = B T
+        y_1SD = self._run(packed_1SD, cu_seqlens=borders(documents_BT))
+        if y_1SD.shape != packed_1SD.shape:
+            raise ValueError(
+                f"the layer returned shape {tuple(y_1SD.shape)} for documents packed into "
+                f"{tuple(packed_1SD.shape)}; with cu_seqlens it keeps (1, B T, D)"
+            )
+        return y_1SD.view_as(x_BTD)
+
+
+class _InputPrecision(TorchFunctionMode):
+    """Within it, nothing is cast to half precision.
+
+    Layers cast to bfloat16 by name where the model is in bfloat16 anyway, so that the cast does
+    nothing, or lines up what was computed wider. In a wider model the same cast would meet weights
+    of another type, and the next product would raise.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        del types
+        kwargs = kwargs or {}
+        if func in (Tensor.bfloat16, Tensor.half):
+            return args[0]
+        if func is Tensor.to and args[0].is_floating_point():
+            asked_for = [x for x in (*args[1:], *kwargs.values()) if isinstance(x, torch.dtype)]
+            if any(dtype in _HALF for dtype in asked_for):
+                return args[0]
+        return func(*args, **kwargs)
+
+
+def adapt(kind: type[nn.Module]) -> MixerFactory:
+    """Returns what builds the mixer from (width, heads) around a layer class of fla's interface.
+
+    The class takes `hidden_size` and is given `num_heads` where it takes that; where it also takes
+    `head_dim`, it is given width / heads: a fixed head size would make the mixer's size independent
+    of the model's. All else stays at the layer's defaults.
+    """
+    taken = inspect.signature(kind).parameters
+
+    def make(width: int, heads: int) -> nn.Module:
+        sizes = {"hidden_size": width, "num_heads": heads, "head_dim": max(1, width // heads)}
+        layer = kind(**{name: size for name, size in sizes.items() if name in taken})
+        return PackingFlaMixer(layer) if takes_cu_seqlens(layer) else FlaMixer(layer)
+
+    return make
+
+
+def takes_cu_seqlens(layer: nn.Module) -> bool:
+    """Says whether the layer's forward takes `cu_seqlens`, by name or out of its kwargs."""
+    parameters = inspect.signature(layer.forward).parameters
+    if "cu_seqlens" in parameters:
+        return True
+    if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()):
+        return False
+    # kwargs["cu_seqlens"] and kwargs.get("cu_seqlens") need the name as a constant of the function;
+    # a mere call f(cu_seqlens=...) does not.
+    code: Any = getattr(inspect.unwrap(layer.forward), "__code__", None)
+    return code is not None and "cu_seqlens" in code.co_consts
+
+
+def borders(documents_BT: Tensor) -> Tensor:
+    """Returns cu_seqlens (N + 1,), int32 as fla makes it: where each document begins, and B T.
+
+    A document ends where its number or the row changes.
+    """
+    B, T = documents_BT.shape
+    begins_BT = torch.ones(B, T, dtype=torch.bool, device=documents_BT.device)
+    begins_BT[:, 1:] = documents_BT[:, 1:] != documents_BT[:, :-1]
+    starts_N = begins_BT.flatten().nonzero().flatten()
+    return torch.cat([starts_N, starts_N.new_tensor([B * T])]).int()
+
+
+def _output(returned: object) -> Tensor:
+    first = returned[0] if isinstance(returned, tuple | list) and returned else returned
+    if not isinstance(first, Tensor):
+        told = type(returned).__name__
+        if first is not returned:
+            told += f" that begins with {type(first).__name__}"
+        raise TypeError(
+            f"the layer's forward returned {told}; expected the tensor (B, T, D), or a tuple "
+            "that begins with it: (output, attentions, past_key_values)"
+        )
+    return first

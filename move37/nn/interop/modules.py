@@ -1,0 +1,686 @@
+"""What layers import from `fla.modules`, `fla.layers.utils` and `fla.models.utils`, in plain torch.
+
+The same names, arguments, parameters and results as there. fla computes in float32 whatever comes
+in; here float64 stays float64, since a mixer is verified in it.
+
+Shape letters: B batch, T time, D width, H heads, K head size, W window, N sequences packed into a
+row, S tokens without padding.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from move37.nn import ops
+
+# ---------------------------------------------------------------- packed rows
+
+
+def document_numbers(cu_seqlens: Tensor, length: int) -> Tensor:
+    """Returns (1, T): the number of the packed sequence to which each position belongs."""
+    places_T = torch.arange(length, device=cu_seqlens.device)
+    return torch.searchsorted(cu_seqlens[1:].long(), places_T, right=True)[None]
+
+
+def check_packed(x: Tensor, cu_seqlens: Tensor | None, states: Tensor | None = None) -> None:
+    """Raises ValueError unless packed sequences come in one row, with a state for each."""
+    if cu_seqlens is None:
+        return
+    if x.shape[0] != 1:
+        raise ValueError(f"with cu_seqlens the batch size is 1, got {x.shape[0]}")
+    if states is not None and len(states) != len(cu_seqlens) - 1:
+        raise ValueError(
+            f"expected {len(cu_seqlens) - 1} states, one a sequence, got {len(states)}"
+        )
+
+
+def wide(x: Tensor) -> Tensor:
+    """Returns x in float32 if it is narrower."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+# ---------------------------------------------------------------- norms
+
+
+def l2norm(x: Tensor, eps: float = 1e-6, output_dtype: torch.dtype | None = None) -> Tensor:
+    """x / sqrt(|x|^2 + eps), over the last dimension."""
+    y = wide(x)
+    y = y * torch.rsqrt(y.square().sum(dim=-1, keepdim=True) + eps)
+    return y.to(x.dtype if output_dtype is None else output_dtype)
+
+
+class L2Norm(nn.Module):
+    """`l2norm` as a module."""
+
+    def __init__(self, eps: float = 1e-6, output_dtype: torch.dtype | None = None) -> None:
+        super().__init__()
+        self.eps = eps
+        self.output_dtype = output_dtype
+
+    def forward(self, x: Tensor) -> Tensor:
+        return l2norm(x, self.eps, self.output_dtype)
+
+
+Normed = Tensor | tuple[Tensor, Tensor]
+
+
+def _norm(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    residual: Tensor | None,
+    eps: float,
+    prenorm: bool,
+    residual_in_fp32: bool,
+    *,
+    centre: bool,
+    groups: int = 1,
+    gate: Callable[[Tensor], Tensor] | None = None,
+) -> Normed:
+    """Normalizes x + residual, then weight, bias and gate; with `prenorm` also returns the sum.
+
+    Per group of channels: (x - mean) / sqrt(variance + eps), or x / sqrt(mean square + eps) if not
+    `centre`.
+    """
+    total = wide(x) if residual is None else wide(x) + wide(residual)
+    y = total.unflatten(-1, (groups, -1))
+    if centre:
+        y = y - y.mean(dim=-1, keepdim=True)
+    y = (y * torch.rsqrt(y.square().mean(dim=-1, keepdim=True) + eps)).flatten(-2)
+    if weight is not None:
+        y = y * weight
+    if bias is not None:
+        y = y + bias
+    if gate is not None:
+        y = gate(y)
+    y = y.to(x.dtype)
+    if not prenorm:
+        return y
+    if residual is not None:
+        return y, total.to(residual.dtype)
+    return y, total.float() if residual_in_fp32 else total.to(x.dtype)
+
+
+class _Affine(nn.Module):
+    """A weight of ones and a bias of zeros, where asked for."""
+
+    weight: nn.Parameter | None
+    bias: nn.Parameter | None
+
+    def __init__(
+        self,
+        hidden_size: int,
+        elementwise_affine: bool = True,
+        bias: bool = False,
+        eps: float = 1e-5,
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.hidden_size = hidden_size
+        self.elementwise_affine = elementwise_affine
+        self.eps = eps
+        self.register_parameter("weight", None)
+        self.register_parameter("bias", None)
+        if elementwise_affine:
+            self.weight = nn.Parameter(torch.empty(hidden_size, device=device, dtype=dtype))
+            if bias:
+                self.bias = nn.Parameter(torch.empty(hidden_size, device=device, dtype=dtype))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        if self.weight is not None:
+            nn.init.ones_(self.weight)
+        if self.bias is not None:
+            nn.init.zeros_(self.bias)
+
+    def extra_repr(self) -> str:
+        return f"{self.hidden_size}, eps={self.eps}"
+
+
+class LayerNorm(_Affine):
+    """(x - mean) / sqrt(variance + eps), with a weight; bias only if asked for."""
+
+    def forward(
+        self,
+        x: Tensor,
+        residual: Tensor | None = None,
+        prenorm: bool = False,
+        residual_in_fp32: bool = False,
+    ) -> Normed:
+        rest = (residual, self.eps, prenorm, residual_in_fp32)
+        return _norm(x, self.weight, self.bias, *rest, centre=True)
+
+
+class RMSNorm(_Affine):
+    """x / sqrt(mean square + eps), with a weight; bias only if asked for."""
+
+    def forward(
+        self,
+        x: Tensor,
+        residual: Tensor | None = None,
+        prenorm: bool = False,
+        residual_in_fp32: bool = False,
+    ) -> Normed:
+        rest = (residual, self.eps, prenorm, residual_in_fp32)
+        return _norm(x, self.weight, self.bias, *rest, centre=False)
+
+
+class GroupNorm(_Affine):
+    """Layer or RMS norm in each of `num_groups` groups of neighbouring channels."""
+
+    def __init__(
+        self,
+        num_groups: int,
+        hidden_size: int,
+        elementwise_affine: bool = True,
+        bias: bool = False,
+        eps: float = 1e-5,
+        is_rms_norm: bool = False,
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(hidden_size, elementwise_affine, bias, eps, device, dtype)
+        if hidden_size % num_groups:
+            raise ValueError(f"{num_groups} groups do not divide {hidden_size} channels")
+        self.num_groups = num_groups
+        self.is_rms_norm = is_rms_norm
+
+    def forward(
+        self,
+        x: Tensor,
+        residual: Tensor | None = None,
+        prenorm: bool = False,
+        residual_in_fp32: bool = False,
+    ) -> Normed:
+        rest = (residual, self.eps, prenorm, residual_in_fp32)
+        kind = not self.is_rms_norm
+        return _norm(x, self.weight, self.bias, *rest, centre=kind, groups=self.num_groups)
+
+
+def _gate(g: Tensor, activation: str) -> Callable[[Tensor], Tensor]:
+    g = wide(g)
+    gate = g.sigmoid() if activation == "sigmoid" else F.silu(g)
+    return lambda y: y * gate
+
+
+def _check_activation(activation: str) -> None:
+    if activation not in ("swish", "silu", "sigmoid"):
+        raise ValueError(f"expected activation swish, silu or sigmoid, got {activation}")
+
+
+class FusedLayerNormGated(_Affine):
+    """Layer norm of x, times the activation of the gate g."""
+
+    def __init__(
+        self,
+        hidden_size: int,
+        elementwise_affine: bool = True,
+        bias: bool = False,
+        activation: str = "swish",
+        eps: float = 1e-5,
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(hidden_size, elementwise_affine, bias, eps, device, dtype)
+        _check_activation(activation)
+        self.activation = activation
+
+    def forward(
+        self,
+        x: Tensor,
+        g: Tensor,
+        residual: Tensor | None = None,
+        prenorm: bool = False,
+        residual_in_fp32: bool = False,
+    ) -> Normed:
+        gate = _gate(g, self.activation)
+        rest = (residual, self.eps, prenorm, residual_in_fp32)
+        return _norm(x, self.weight, self.bias, *rest, centre=True, gate=gate)
+
+
+class FusedLayerNormSwishGate(FusedLayerNormGated):
+    """Layer norm of x, times silu(g)."""
+
+    def __init__(
+        self,
+        hidden_size: int,
+        elementwise_affine: bool = True,
+        bias: bool = False,
+        eps: float = 1e-5,
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(hidden_size, elementwise_affine, bias, "swish", eps, device, dtype)
+
+
+class FusedRMSNormGated(_Affine):
+    """RMS norm of x, times the activation of the gate g."""
+
+    def __init__(
+        self,
+        hidden_size: int,
+        elementwise_affine: bool = True,
+        eps: float = 1e-5,
+        activation: str = "swish",
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(hidden_size, elementwise_affine, False, eps, device, dtype)
+        _check_activation(activation)
+        self.activation = activation
+
+    def forward(
+        self,
+        x: Tensor,
+        g: Tensor,
+        residual: Tensor | None = None,
+        prenorm: bool = False,
+        residual_in_fp32: bool = False,
+    ) -> Normed:
+        gate = _gate(g, self.activation)
+        rest = (residual, self.eps, prenorm, residual_in_fp32)
+        return _norm(x, self.weight, self.bias, *rest, centre=False, gate=gate)
+
+
+class FusedRMSNormSwishGate(FusedRMSNormGated):
+    """RMS norm of x, times silu(g); the older name."""
+
+    def __init__(
+        self,
+        hidden_size: int,
+        elementwise_affine: bool = True,
+        eps: float = 1e-5,
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(hidden_size, elementwise_affine, eps, "swish", device, dtype)
+
+
+class FusedRMSNormSwishGateLinear(_Affine):
+    """RMS norm of x, times silu(g), then a linear map that the caller brings."""
+
+    def __init__(
+        self,
+        hidden_size: int,
+        elementwise_affine: bool = True,
+        eps: float = 1e-5,
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__(hidden_size, elementwise_affine, False, eps, device, dtype)
+
+    def forward(
+        self,
+        x: Tensor,
+        g: Tensor,
+        weight: Tensor,
+        bias: Tensor | None = None,
+        residual: Tensor | None = None,
+        prenorm: bool = False,
+        residual_in_fp32: bool = False,
+    ) -> Normed:
+        gate = _gate(g, "swish")
+        rest = (residual, self.eps, prenorm, residual_in_fp32)
+        y = _norm(x, self.weight, self.bias, *rest, centre=False, gate=gate)
+        if isinstance(y, tuple):
+            return F.linear(y[0], weight, bias), y[1]
+        return F.linear(y, weight, bias)
+
+
+# ---------------------------------------------------------------- activations
+
+
+def sigmoid(x: Tensor) -> Tensor:
+    return x.sigmoid()
+
+
+def logsigmoid(x: Tensor, temperature: float = 1.0) -> Tensor:
+    """log sigmoid(x) / temperature."""
+    return F.logsigmoid(x) / temperature
+
+
+def swish(x: Tensor) -> Tensor:
+    return F.silu(x)
+
+
+def sqrelu(x: Tensor) -> Tensor:
+    return F.relu(x).square()
+
+
+def swiglu(x: Tensor, y: Tensor) -> Tensor:
+    """silu(x) * y."""
+    return F.silu(x) * y
+
+
+def swiglu_linear(x: Tensor, y: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return F.linear(swiglu(x, y), weight, bias)
+
+
+def fast_gelu(x: Tensor) -> Tensor:
+    return F.gelu(x, approximate="tanh")
+
+
+ACTIVATIONS: dict[str, Callable[..., Tensor]] = {
+    "relu": F.relu,
+    "sigmoid": sigmoid,
+    "logsigmoid": logsigmoid,
+    "silu": swish,
+    "swish": swish,
+    "sqrelu": sqrelu,
+    "gelu": fast_gelu,
+}
+
+
+# ---------------------------------------------------------------- convolution, positions
+
+
+class ShortConvolution(nn.Conv1d):
+    """y_t = sum over d < W of weight[:, 0, W - 1 - d] * x_{t-d}, then bias, activation, residual.
+
+    Causal, one filter per channel. A cache (N, D, W) holds the last W inputs, the newest last.
+    """
+
+    def __init__(
+        self,
+        hidden_size: int,
+        kernel_size: int,
+        bias: bool = False,
+        activation: str | None = "silu",
+        backend: str | None = "triton",
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+        **_: object,  # fla takes and ignores use_fast_conv1d
+    ) -> None:
+        if activation not in (None, "silu", "swish"):
+            raise ValueError(f"expected activation silu, swish or None, got {activation}")
+        super().__init__(
+            hidden_size,
+            hidden_size,
+            kernel_size,
+            groups=hidden_size,
+            bias=bias,
+            padding=kernel_size - 1,
+            device=device,
+            dtype=dtype,
+        )
+        self.hidden_size = hidden_size
+        self.activation = activation
+        self.backend = backend
+
+    @property
+    def state_size(self) -> int:
+        return self.hidden_size * self.kernel_size[0]
+
+    def forward(  # type: ignore[override]
+        self,
+        x: Tensor,
+        residual: Tensor | None = None,
+        mask: Tensor | None = None,
+        cache: Tensor | None = None,
+        output_final_state: bool = False,
+        cu_seqlens: Tensor | None = None,
+        **_: object,  # how fla splits the work: chunk_indices
+    ) -> tuple[Tensor, Tensor | None]:
+        """Maps (B, T, D) to (B, T, D), and to the new cache if that is asked for.
+
+        `mask` (B, T) clears inputs. `cu_seqlens` separates sequences packed into one row. A given
+        cache precedes the inputs; where each sequence has one token, it is updated in place.
+        """
+        check_packed(x, cu_seqlens, cache)
+        if mask is not None:
+            if cu_seqlens is not None:
+                raise ValueError("expected mask or cu_seqlens, got both")
+            x = x * mask[..., None]
+        (B, T, D), W = x.shape, self.kernel_size[0]
+        sequences = B if cu_seqlens is None else len(cu_seqlens) - 1
+        weight_DW = self.weight[:, 0].flip(-1)  # ours has the newest input first
+        if cu_seqlens is None or cache is None:
+            documents_1T = None if cu_seqlens is None else document_numbers(cu_seqlens, T)
+            before = x if cache is None else torch.cat([cache[..., 1:].mT.to(x.dtype), x], dim=1)
+            y = ops.short_convolution(before, weight_DW, documents_1T)[:, before.shape[1] - T :]
+        else:
+            pieces = zip(self._apart(x, cu_seqlens), cache[..., 1:].mT, strict=True)
+            y = torch.cat(
+                [
+                    ops.short_convolution(torch.cat([old[None], own], dim=1), weight_DW)[:, W - 1 :]
+                    for own, old in pieces
+                ],
+                dim=1,
+            )
+        if self.bias is not None:
+            y = y + self.bias
+        if self.activation is not None:
+            y = F.silu(y)
+        if residual is not None:
+            y = y + residual
+
+        step = sequences == B * T
+        if not output_final_state and not (step and cache is not None):
+            return y, None
+        rows = x.unbind() if cu_seqlens is None else [own[0] for own in self._apart(x, cu_seqlens)]
+        cache_NDW = x.new_zeros(sequences, D, W) if cache is None else cache
+        last = [
+            torch.cat([old.mT.to(x.dtype), own])[-W:].mT
+            for old, own in zip(cache_NDW, rows, strict=True)
+        ]
+        if step and cache is not None:
+            with torch.no_grad():
+                cache.copy_(torch.stack(last))
+            return y, cache if output_final_state else None
+        return y, torch.stack(last)
+
+    @staticmethod
+    def _apart(x_1TD: Tensor, cu_seqlens: Tensor) -> tuple[Tensor, ...]:
+        return x_1TD.split(cu_seqlens.diff().tolist(), dim=1)
+
+
+class RotaryEmbedding(nn.Module):
+    """Channel pairs (i, i + K / 2) turn by position * base^(-2 i / K).
+
+    Su et al. arXiv:2104.09864.
+    """
+
+    inv_freq: Tensor
+
+    def __init__(
+        self,
+        dim: int,
+        base: float = 10000.0,
+        scale_base: float | None = None,
+        interleaved: bool = False,
+        pos_idx_in_fp32: bool = True,
+        device: torch.device | None = None,
+    ) -> None:
+        super().__init__()
+        if scale_base is not None or interleaved:
+            raise NotImplementedError("the stand-in of RotaryEmbedding has neither XPos nor pairs")
+        self.dim = dim
+        self.base = float(base)
+        self.pos_idx_in_fp32 = pos_idx_in_fp32
+        channel = torch.arange(0, dim, 2, device=device, dtype=torch.float64)
+        # Beside the state dict, as in fla; float64, so that .double() has all digits.
+        self.register_buffer("inv_freq", self.base ** (-channel / dim), persistent=False)
+
+    def forward(
+        self,
+        q: Tensor,
+        k: Tensor,
+        seqlen_offset: int | Tensor = 0,
+        cu_seqlens: Tensor | None = None,
+        **_: object,  # max_seqlen, for fla's table of angles
+    ) -> tuple[Tensor, Tensor]:
+        """Turns q and k (B, T, H, K); positions begin at `seqlen_offset`, a number or (N,)."""
+        check_packed(q, cu_seqlens)
+        T = q.shape[1]
+        place_BT = torch.arange(T, device=q.device)[None]
+        offset = torch.as_tensor(seqlen_offset, device=q.device)
+        if cu_seqlens is not None:
+            document_1T = document_numbers(cu_seqlens, T)
+            place_BT = place_BT - cu_seqlens[document_1T]
+            offset = offset[document_1T] if offset.ndim else offset
+        elif offset.ndim:
+            offset = offset[:, None]
+        exact = torch.float64 if q.dtype == torch.float64 else torch.float32
+        angle = (place_BT + offset)[..., None, None].to(exact) * self.inv_freq.to(exact)
+        cos, sin = angle.cos().to(q.dtype), angle.sin().to(q.dtype)
+        return self._turn(q, cos, sin), self._turn(k, cos, sin)
+
+    def _turn(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        half = self.inv_freq.shape[0]
+        a, b, rest = x.split([half, half, x.shape[-1] - 2 * half], dim=-1)
+        return torch.cat([a * cos - b * sin, a * sin + b * cos, rest], dim=-1)
+
+
+# ---------------------------------------------------------------- padding
+
+
+def get_unpad_data(attention_mask: Tensor) -> tuple[Tensor, Tensor, int]:
+    """Returns where the tokens are in the flattened mask (S,), cu_seqlens (B + 1,), the longest."""
+    lengths_B = attention_mask.sum(dim=-1, dtype=torch.int32)
+    indices_S = attention_mask.flatten().nonzero().flatten()
+    cu_seqlens = F.pad(lengths_B.cumsum(0, dtype=torch.int32), (1, 0))
+    return indices_S, cu_seqlens, int(lengths_B.max())
+
+
+def index_first_axis(x: Tensor, indices: Tensor) -> Tensor:
+    return x[indices.long()]
+
+
+def index_put_first_axis(x: Tensor, indices: Tensor, first_axis_dim: int) -> Tensor:
+    """Returns zeros of `first_axis_dim` rows, with the rows of x at `indices`."""
+    return x.new_zeros(first_axis_dim, *x.shape[1:]).index_put((indices.long(),), x)
+
+
+def pad_input(hidden_states: Tensor, indices: Tensor, batch_size: int, seq_len: int) -> Tensor:
+    """Puts tokens (S, ...) back to their places (B, T, ...), zeros elsewhere."""
+    padded = index_put_first_axis(hidden_states, indices, batch_size * seq_len)
+    return padded.unflatten(0, (batch_size, seq_len))
+
+
+def unpad_input(
+    q: Tensor | tuple[Tensor, ...],
+    states: tuple[Tensor, ...],
+    attention_mask: Tensor,
+    q_len: int,
+    keepdim: bool = False,
+) -> tuple[Any, tuple[Tensor, ...], Tensor, tuple[Tensor, Tensor], tuple[int, int]]:
+    """Takes the padding out of queries and states (B, T, ...).
+
+    Returns queries and states (S, ...), the queries' indices, and cu_seqlens and longest length
+    of both. Queries are as long as the states, or one token each (decoding).
+    """
+    indices_k, cu_seqlens_k, longest_k = get_unpad_data(attention_mask)
+    queries = (q,) if isinstance(q, Tensor) else q
+    B, T = states[0].shape[:2]
+    states = tuple(index_first_axis(x.flatten(0, 1), indices_k) for x in states)
+    if q_len == T:
+        indices_q, cu_seqlens_q, longest_q = indices_k, cu_seqlens_k, longest_k
+        queries = tuple(index_first_axis(x.flatten(0, 1), indices_k) for x in queries)
+    elif q_len == 1:
+        cu_seqlens_q = torch.arange(B + 1, dtype=torch.int32, device=queries[0].device)
+        indices_q, longest_q = cu_seqlens_q[:-1], 1
+        queries = tuple(x.squeeze(1) for x in queries)
+    else:
+        raise NotImplementedError(f"expected {T} queries or one, got {q_len}")
+    if keepdim:
+        queries, states = tuple(x[None] for x in queries), tuple(x[None] for x in states)
+    borders, longest = (cu_seqlens_q, cu_seqlens_k), (longest_q, longest_k)
+    return queries[0] if isinstance(q, Tensor) else queries, states, indices_q, borders, longest
+
+
+def unpad_hidden_states(
+    hidden_states: Tensor, cu_seqlens: Tensor | None, attention_mask: Tensor | None, q_len: int
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Packs the tokens under the mask into one row (1, S, ...), unless cu_seqlens are given.
+
+    Returns it with the tokens' indices (None if nothing was packed) and cu_seqlens.
+    """
+    if cu_seqlens is not None or attention_mask is None:
+        return hidden_states, None, cu_seqlens
+    indices, cu_seqlens, _ = get_unpad_data(attention_mask[:, -q_len:])
+    return index_first_axis(hidden_states.flatten(0, 1), indices)[None], indices, cu_seqlens
+
+
+def repad_hidden_states(
+    hidden_states: Tensor, indices: Tensor | None, batch_size: int, q_len: int
+) -> Tensor:
+    """Undoes `unpad_hidden_states`."""
+    if indices is None:
+        return hidden_states
+    return pad_input(hidden_states.squeeze(0), indices, batch_size, q_len)
+
+
+# ---------------------------------------------------------------- caches
+
+
+class Cache:
+    """Per layer the states that it was given; no attention windows."""
+
+    def __init__(self, seen_tokens: int = 0) -> None:
+        self.states: list[dict[str, Any]] = []
+        self._seen_tokens = seen_tokens
+
+    def __len__(self) -> int:
+        return len(self.states)
+
+    def __getitem__(self, layer_idx: int) -> dict[str, Any]:
+        if layer_idx >= len(self):
+            raise KeyError(f"the cache has {len(self)} layers, none with index {layer_idx}")
+        return self.states[layer_idx]
+
+    def update(
+        self,
+        recurrent_state: Any = None,
+        attn_state: Any = None,
+        conv_state: Any = None,
+        ffn_state: Any = None,
+        layer_idx: int = 0,
+        offset: int | None = 1,
+        **_: object,
+    ) -> dict[str, Any]:
+        """Keeps the states of a layer, and returns all of its states."""
+        if attn_state is not None:
+            raise NotImplementedError("the stand-in of Cache keeps no keys and values (attn_state)")
+        while len(self) <= layer_idx:
+            empty = ("recurrent_state", "attn_state", "conv_state", "ffn_state")
+            self.states.append(dict.fromkeys(empty))
+        if layer_idx == 0:
+            self._seen_tokens += offset or 0
+        state = self.states[layer_idx]
+        new = {
+            "recurrent_state": recurrent_state,
+            "conv_state": conv_state,
+            "ffn_state": ffn_state,
+        }
+        state.update({name: value for name, value in new.items() if value is not None})
+        return state
+
+    def get_seq_length(self, layer_idx: int | None = 0) -> int:
+        return self._seen_tokens if len(self) > (layer_idx or 0) else 0
+
+
+def _layer_idx(module: nn.Module, past_key_values: Cache | None) -> int:
+    found = getattr(module, "layer_idx", None)
+    if found is None and past_key_values is not None:
+        raise ValueError(f"{type(module).__name__} needs layer_idx to use past_key_values")
+    return int(found or 0)
+
+
+def get_layer_cache(module: nn.Module, past_key_values: Cache | None) -> dict[str, Any] | None:
+    """Returns the states of the module's layer, None if there are none yet."""
+    at = _layer_idx(module, past_key_values)
+    return (
+        past_key_values[at] if past_key_values is not None and len(past_key_values) > at else None
+    )
+
+
+def update_layer_cache(
+    module: nn.Module, past_key_values: Cache | None, **states: Any
+) -> dict[str, Any] | None:
+    """Keeps the states of the module's layer, if there is a cache."""
+    at = _layer_idx(module, past_key_values)
+    return None if past_key_values is None else past_key_values.update(layer_idx=at, **states)
