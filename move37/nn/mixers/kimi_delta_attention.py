@@ -1,0 +1,86 @@
+"""Kimi Delta Attention: the delta rule, with a decay of its own for each key channel."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from move37.nn import ops
+
+
+class KimiDeltaAttention(nn.Module):
+    """Gated DeltaNet whose key channels forget each at its own rate.
+
+    Per head, with a state S of shape (V, K) that starts at zero and |k_t| = |q_t| = 1:
+
+        S <- S diag(a_t)                        forget, each key channel by itself
+        S <- S + b_t (v_t - S k_t) k_t^T        store what S does not yet recall for k_t
+        o_t = S q_t                             read
+        y_t = norm(o_t) * sigmoid(g_t)          gate
+
+    with a_t in (0, 1)^K and b_t in (0, 1); decay and gate pass through a narrow layer; q, k and v
+    pass a causal convolution of width 4 and a SiLU. Shapes: B batch, T time, D model width,
+    H heads, K = V head size. Time O(T H K V); the state holds H V K numbers and the last 3 inputs
+    of the convolution. Kimi Team (Zhang et al.) arXiv:2510.26692.
+    """
+
+    def __init__(self, dim: int, *, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.head_dim = max(1, dim // heads)
+        inner = heads * self.head_dim
+        self.project_qkv = nn.Linear(dim, 3 * inner, bias=False)
+        self.convolution = nn.Conv1d(3 * inner, 3 * inner, 4, groups=3 * inner, bias=False)
+        self.project_beta = nn.Linear(dim, heads, bias=False)
+        narrow = self.head_dim
+        self.project_decay = nn.Sequential(
+            nn.Linear(dim, narrow, bias=False), nn.Linear(narrow, inner)
+        )
+        # Decay rates from 1 to 16, as in Mamba-2: some heads keep for long, some forget fast.
+        self.log_rate = nn.Parameter(torch.linspace(1, 16, heads).log())
+        self.project_gate = nn.Sequential(
+            nn.Linear(dim, narrow, bias=False), nn.Linear(narrow, inner)
+        )
+        self.norm = nn.RMSNorm(self.head_dim, eps=1e-5)
+        self.project_out = nn.Linear(inner, dim, bias=False)
+        nn.init.constant_(self.project_decay[1].bias, -4.0)  # softplus(-4) = 0.018 per token
+
+    def forward(self, x_BTD: Tensor, documents_BT: Tensor | None = None) -> Tensor:
+        """Maps (B, T, D) to (B, T, D); output t sees inputs 0..t of its document."""
+        qkv = self.project_qkv(x_BTD)
+        qkv = ops.short_convolution(qkv, self.convolution.weight[:, 0], documents_BT)
+        q_BTHK, k_BTHK, v_BTHV = self._heads(qkv)
+        beta_BTH, log_decay_BTHK = self._gates(x_BTD)
+        o_BTHV = ops.delta_rule(q_BTHK, k_BTHK, v_BTHV, beta_BTH, log_decay_BTHK, documents_BT)
+        return self._read(o_BTHV, x_BTD)
+
+    def initial_state(self, batch: int) -> dict[str, Tensor]:
+        """Returns the state before the first token."""
+        zeros = self.project_out.weight.new_zeros
+        return {
+            "recent": zeros(batch, 3, self.project_qkv.out_features),
+            "memory": zeros(batch, self.heads, self.head_dim, self.head_dim),
+        }
+
+    def step(self, x_BD: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Maps one token (B, D) and the state to the output (B, D) and the next state."""
+        qkv, recent = ops.short_convolution_step(
+            self.project_qkv(x_BD), self.convolution.weight[:, 0], state["recent"]
+        )
+        q_BHK, k_BHK, v_BHV = self._heads(qkv)
+        beta_BH, log_decay_BHK = self._gates(x_BD)
+        o_BHV, memory = ops.delta_rule_step(
+            q_BHK, k_BHK, v_BHV, beta_BH, state["memory"], log_decay_BHK
+        )
+        return self._read(o_BHV, x_BD), {"recent": recent, "memory": memory}
+
+    def _heads(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        q, k, v = F.silu(qkv).unflatten(-1, (3 * self.heads, -1)).chunk(3, dim=-2)
+        return F.normalize(q, dim=-1), F.normalize(k, dim=-1), v
+
+    def _gates(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        softplus = F.softplus(self.project_decay(x)).unflatten(-1, (self.heads, -1))
+        return self.project_beta(x).sigmoid(), -self.log_rate.exp()[:, None] * softplus
+
+    def _read(self, o: Tensor, x: Tensor) -> Tensor:
+        gate = self.project_gate(x).sigmoid().unflatten(-1, (self.heads, -1))
+        return self.project_out((self.norm(o) * gate).flatten(-2))
