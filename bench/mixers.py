@@ -7,19 +7,24 @@ is quadratic has to show a token cost that grows with the length.
     python bench/mixers.py [--quick]      --quick: short sequences only, for a look
 """
 
+import ctypes
 import json
+import os
 import sys
 import time
 from collections.abc import Callable
-from importlib import import_module
+from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from move37.loop import hardware
+from move37.nn.counting import Work
+from move37.nn.mixers import MIXERS
+from move37.nn.mixers.softmax_attention import SoftmaxAttention
 from move37.nn.ops import delta_rule, reference
-from move37.presets import BASELINES
 
 B, H, K, V = 4, 4, 64, 64
 CHUNK = 64  # of the rival
@@ -100,28 +105,68 @@ def operator_figures() -> dict[str, float]:
     return figures
 
 
-def build(file: str, name: str) -> nn.Module:
-    """Returns a mixer of the library, 256 wide with four heads."""
-    torch.manual_seed(0)
-    module = import_module(f"move37.nn.mixers.{file.removesuffix('.py')}")
-    mixer: nn.Module = getattr(module, name)(H * K, heads=H)
-    return mixer
+def peak_bytes(mixer: nn.Module, x: Tensor) -> int:
+    """Returns how far one forward and backward pass raises the memory of the process.
+
+    By the system's own high-water mark, in a forked child, where what earlier passes have left
+    is given back first.
+    """
+    receiver, sender = os.pipe()
+    child = os.fork()
+    if not child:
+        mixer(x[:, :16]).sum().backward()  # brings in the pages of the code itself
+        ctypes.CDLL(None).malloc_trim(0)
+        Path("/proc/self/clear_refs").write_text("5")  # resets the mark
+        before = _status("VmHWM")
+        mixer(x).sum().backward()
+        os.write(sender, str(_status("VmHWM") - before).encode())
+        os._exit(0)
+    os.close(sender)
+    with os.fdopen(receiver) as reader:
+        said = reader.read()
+    os.waitpid(child, 0)
+    return int(said)
+
+
+def _status(field: str) -> int:
+    """Returns a field of the process's memory in bytes."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return 1024 * int(next(line for line in lines if line.startswith(field)).split()[1])
+
+
+def word(mixer: type[nn.Module]) -> str:
+    """Returns the name of the mixer's file: gated_delta_net."""
+    return mixer.__module__.rpartition(".")[2]
 
 
 def mixer_figures(lengths: tuple[int, ...]) -> dict[str, float]:
-    """Returns each mixer's tokens per second and the growth of its cost per token."""
-    figures = {}
-    for baseline in BASELINES:
-        mixer = build(baseline.file, baseline.name)
-        word = baseline.file.removesuffix(".py")
-        cost = {}
+    """Returns each mixer's speed, memory, and growth of cost per token, 256 wide with four heads.
+
+    Its time is also given relative to softmax attention's, which is measured beside it.
+    """
+    figures: dict[str, float] = {}
+    torch.manual_seed(0)
+    attention = SoftmaxAttention(H * K, heads=H)
+    for kind in MIXERS:
+        build: Any = kind
+        mixer: nn.Module = build(H * K, heads=H)
+        name = word(kind)
+        cost, flops = {}, {}
         for T in lengths:
             x = torch.randn(1, T, H * K, requires_grad=True)
-            took = seconds(lambda: mixer(x), [x, *mixer.parameters()], 3)  # noqa: B023
+            repeats = 3 if T <= 2048 else 1
+            took = seconds(lambda: mixer(x), [x, *mixer.parameters()], repeats)  # noqa: B023
+            rival = seconds(lambda: attention(x), [x, *attention.parameters()], repeats)  # noqa: B023
             cost[T] = took / T
-            figures[f"{word}_tokens_per_second_{T}"] = T / took
+            figures[f"{name}_tokens_per_second_{T}"] = T / took
+            figures[f"{name}_over_softmax_attention_{T}"] = took / rival
+            figures[f"{name}_peak_mb_{T}"] = peak_bytes(mixer, x) / 1e6
+            with torch.no_grad(), Work() as work:
+                mixer(x)
+            flops[T] = work.total / T
         if 8192 in cost:
-            figures[f"{word}_token_cost_8k_over_1k"] = cost[8192] / cost[1024]
+            figures[f"{name}_token_cost_8k_over_1k"] = cost[8192] / cost[1024]
+            figures[f"{name}_flops_per_token_8k_over_1k"] = flops[8192] / flops[1024]
     return figures
 
 

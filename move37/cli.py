@@ -238,6 +238,28 @@ def lessons(
 
 
 @app.command()
+def mixers(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Show the source of this one.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """List the published mixers of the library: recurrence, paper, state, cost."""
+    from move37 import terminal
+    from move37.catalogue import catalogue, find
+
+    if name is None and as_json:
+        _print_json([fields_of(entry) for entry in catalogue()])
+    elif name is None:
+        Console().print(terminal.mixer_list(catalogue()))
+    elif as_json:
+        entry = find(name)
+        _print_json(fields_of(entry) | {"source": entry.source})
+    else:
+        print(find(name).source, end="")  # noqa: T201  as it is, to be copied
+
+
+@app.command()
 def doctor(as_json: JsonOption = False) -> None:
     """Check that everything a run needs is here. Exit status 1 if something is not."""
     from move37.doctor import examine

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from move37.catalogue import Entry
 from move37.records import (
     REFERENCE,
     CheckResult,
@@ -76,6 +77,18 @@ def leaderboard_table(rows: Sequence[Row], *, most: int = 0) -> Table:
 
 def _heading(task: str) -> str:
     return {"language": "bits/\nbyte", "state tracking": "state\ntrack."}.get(task, task)
+
+
+def mixer_list(entries: Sequence[Entry]) -> Text:
+    """Returns the mixers of the library, a paragraph for each."""
+    told = Text()
+    for entry in entries:
+        told.append(entry.name, "bold cyan").append(f"  {entry.paper}\n", "dim")
+        told.append(f"{entry.summary}\n")
+        told.append("".join(f"    {line}\n" for line in entry.recurrence.splitlines()), "green")
+        told.append(f"time {entry.time}; state: {entry.state}\n\n", "dim")
+    told.append("B batch, T time, D width, H heads, K key and V value size of a head.\n")
+    return told.append("The source of one: move37 mixers NAME")
 
 
 READING = (

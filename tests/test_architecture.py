@@ -20,7 +20,7 @@ OFFICE = {
     "store",
     "lab.client",
 }
-COMPOSED = OFFICE | {"presets", "loop"}
+COMPOSED = OFFICE | {"presets", "loop", "catalogue"}
 MAY_IMPORT: dict[str, set[str]] = {
     "records": set(),
     "results": {"records"},
@@ -38,6 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tasks": set(),
     "train": {"records", "nn", "tasks"},
     "presets": {"records", "search"},
+    "catalogue": {"records"},
     "loop": OFFICE | {"presets"},
     "doctor": COMPOSED,
     "terminal": COMPOSED,

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from move37.catalogue import find
 from move37.loop import Plan, discover
 from move37.presets import SMOKE
 from move37.records import Record
@@ -115,6 +116,26 @@ def test_tree_and_lessons_name_every_experiment(store: Path) -> None:
     assert [lesson["experiment"] for lesson in lessons] == list(range(11))
     assert "#10" in move37("tree", "--store", str(store)).stdout
     assert "Next:" in move37("lessons", "--store", str(store)).stdout
+
+
+def test_mixers_lists_each_with_its_paper() -> None:
+    shown = move37("mixers").stdout
+    assert "GatedDeltaNet  Yang et al. arXiv:2412.06464" in shown
+    assert "o_t = S q_t" in shown
+
+
+def test_mixers_with_a_name_prints_a_program_that_can_be_copied() -> None:
+    source = move37("mixers", "DeltaNet").stdout
+    assert source == find("DeltaNet").source
+
+
+def test_mixers_as_json_holds_recurrence_paper_time_and_state() -> None:
+    first = json.loads(move37("mixers", "--json").stdout)[0]
+    assert {"name", "recurrence", "paper", "time", "state"} <= set(first)
+
+
+def test_an_unknown_mixer_is_told_which_there_are() -> None:
+    refused(move37("mixers", "Perceptron"), "no mixer 'Perceptron' in the library: expected one of")
 
 
 def test_the_help_of_run_fits_on_one_screen() -> None:

@@ -12,7 +12,7 @@ class DeltaProduct(nn.Module):
 
     Per head, with a state S of shape (V, K) that starts at zero and |k_ti| = |q_t| = 1:
 
-        S <- S + b_ti (v_ti - S k_ti) k_ti^T    for i = 1..n: store, each with a key of its own
+        S <- S + b_ti (v_ti - S k_ti) k_ti^T    for i = 1..n: store with key i
         o_t = S q_t                             read
 
     with b_ti in (0, 2): the state matrix of a token is a product of n generalised Householder

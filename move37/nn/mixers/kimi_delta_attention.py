@@ -32,9 +32,8 @@ class KimiDeltaAttention(nn.Module):
         self.convolution = nn.Conv1d(3 * inner, 3 * inner, 4, groups=3 * inner, bias=False)
         self.project_beta = nn.Linear(dim, heads, bias=False)
         narrow = self.head_dim
-        self.project_decay = nn.Sequential(
-            nn.Linear(dim, narrow, bias=False), nn.Linear(narrow, inner)
-        )
+        to_decay = nn.Linear(narrow, inner)
+        self.project_decay = nn.Sequential(nn.Linear(dim, narrow, bias=False), to_decay)
         # Decay rates from 1 to 16, as in Mamba-2: some heads keep for long, some forget fast.
         self.log_rate = nn.Parameter(torch.linspace(1, 16, heads).log())
         self.project_gate = nn.Sequential(
@@ -42,7 +41,7 @@ class KimiDeltaAttention(nn.Module):
         )
         self.norm = nn.RMSNorm(self.head_dim, eps=1e-5)
         self.project_out = nn.Linear(inner, dim, bias=False)
-        nn.init.constant_(self.project_decay[1].bias, -4.0)  # softplus(-4) = 0.018 per token
+        nn.init.constant_(to_decay.bias, -4.0)  # softplus(-4) = 0.018 per token
 
     def forward(self, x_BTD: Tensor, documents_BT: Tensor | None = None) -> Tensor:
         """Maps (B, T, D) to (B, T, D); output t sees inputs 0..t of its document."""

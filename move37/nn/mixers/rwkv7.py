@@ -14,7 +14,7 @@ class RWKV7(nn.Module):
 
         S <- S diag(w_t) - (S e_t) (a_t * e_t)^T + v_t k_t^T    decay, erase, write
         o_t = S r_t                                             read
-        y_t = (norm(o_t) + (r_t . u * k_t) v_t) * g_t           the own pair once more, and gate
+        y_t = (norm(o_t) + (r_t . u * k_t) v_t) * g_t           own pair, gate
 
     with a decay w_t in (0.545, 1)^K and a rate a_t in (0, 1)^K of learning in context. r, k, v
     and the inputs of the gates are each mixed with the token before (token shift); e_t is k_t
@@ -30,17 +30,13 @@ class RWKV7(nn.Module):
         self.head_dim = max(1, dim // heads)
         inner = heads * self.head_dim
 
-        def narrow() -> nn.Sequential:
-            return nn.Sequential(
-                nn.Linear(dim, rank, bias=False), nn.Tanh(), nn.Linear(rank, inner)
-            )
-
         # How much of the token before each of r, w, k, v, a, g sees.
         self.shift = nn.Parameter(torch.linspace(0, 1, dim).repeat(6, 1))
         self.project_r = nn.Linear(dim, inner, bias=False)
         self.project_k = nn.Linear(dim, inner, bias=False)
         self.project_v = nn.Linear(dim, inner, bias=False)
-        self.project_decay = narrow()
+        to_decay = nn.Linear(rank, inner)
+        self.project_decay = nn.Sequential(nn.Linear(dim, rank, bias=False), nn.Tanh(), to_decay)
         self.project_rate = nn.Sequential(nn.Linear(dim, rank, bias=False), nn.Linear(rank, inner))
         self.project_gate = nn.Sequential(
             nn.Linear(dim, rank, bias=False), nn.Sigmoid(), nn.Linear(rank, inner, bias=False)
@@ -52,7 +48,7 @@ class RWKV7(nn.Module):
         self.project_out = nn.Linear(inner, dim, bias=False)
         # From fast to slow decay over the channels of all heads, as in the RWKV line.
         with torch.no_grad():
-            self.project_decay[2].bias.copy_(torch.linspace(0.5, -5.5, inner))
+            to_decay.bias.copy_(torch.linspace(0.5, -5.5, inner))
 
     def forward(self, x_BTD: Tensor, documents_BT: Tensor | None = None) -> Tensor:
         """Maps (B, T, D) to (B, T, D); output t sees inputs 0..t of its document."""

@@ -12,13 +12,13 @@ class Titans(nn.Module):
     Per head, with a memory S and a momentum M of shape (V, K) that start at zero, and
     |k_t| = |q_t| = 1:
 
-        M <- m_t M + b_t (v_t - S k_t) k_t^T    surprise, past and present: - gradient of the
-                                                error |v_t - S k_t|^2 / 2, with momentum
+        M <- m_t M + b_t (v_t - S k_t) k_t^T    surprise, with momentum
         S <- a_t S + M                          learn, and forget a little
         o_t = S q_t                             read
         y_t = norm(o_t) * silu(g_t)             gate
 
-    with a_t, b_t and m_t in (0, 1). This is the neural long-term memory of the paper with one
+    with a_t, b_t and m_t in (0, 1): what is added is minus the gradient of |v_t - S k_t|^2 / 2.
+    This is the neural long-term memory of the paper with one
     linear layer as the memory and a step for each token; its attention branch and its persistent
     tokens are left out. q, k and v pass a causal convolution of width 4 and a SiLU. Shapes:
     B batch, T time, D model width, H heads, K = V head size. Time O(T H K V); the state holds

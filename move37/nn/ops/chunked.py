@@ -282,6 +282,7 @@ def _recurrence(
     # writes of its chunk. Solved for all chunks at once, before the states.
     beta = _split(beta_BTH[..., None], N, C)
     if channelwise:
+        assert g is not None
         among = _channel_pairs(k, k, g, g, reach.pairs).tril(-1)
     else:
         read, among = _ScalarPairs.apply(q, k, g, reach.pairs)  # type: ignore[no-untyped-call]

@@ -117,7 +117,8 @@ def generalized_delta_rule(
         if starts_B is not None:
             S_BHVK = S_BHVK.masked_fill(starts_B[:, None, None, None], 0)
         inputs = (q_BTHK, k_BTHK, v_BTHV, erase_BTHK, write_BTHK, log_decay_BTHK)
-        o_BHV, S_BHVK = generalized_delta_rule_step(*(x[:, t] for x in inputs), S_BHVK)
+        q, k, v, erase, write, log_decay = (x[:, t] for x in inputs)
+        o_BHV, S_BHVK = generalized_delta_rule_step(q, k, v, erase, write, log_decay, S_BHVK)
         outputs.append(o_BHV)
     return torch.stack(outputs, dim=1)
 
@@ -162,7 +163,8 @@ def momentum_delta_rule(
         if starts_B is not None:
             state = state.masked_fill(starts_B[:, None, None, None, None], 0)
         inputs = (q_BTHK, k_BTHK, v_BTHV, beta_BTH, log_momentum_BTH, log_decay_BTH)
-        o_BHV, state = momentum_delta_rule_step(*(x[:, t] for x in inputs), state)
+        q, k, v, beta, log_momentum, log_decay = (x[:, t] for x in inputs)
+        o_BHV, state = momentum_delta_rule_step(q, k, v, beta, log_momentum, log_decay, state)
         outputs.append(o_BHV)
     return torch.stack(outputs, dim=1)
 
