@@ -22,7 +22,7 @@ _VIEWS = frozenset(
     "select split split_with_sizes detach alias as_strided unbind diagonal unfold lift_fresh "
     "movedim narrow view_as_real view_as_complex real imag _conj conj _neg_view flatten "
     "empty empty_like empty_strided new_empty new_empty_strided _local_scalar_dense item "
-    "is_nonzero resize_ set_ sym_size sym_stride sym_numel is_same_size "
+    "promote_types result_type is_nonzero resize_ set_ sym_size sym_stride sym_numel is_same_size "
     "_has_compatible_shallow_copy_type".split()
 )
 # One visit of every input and output element.

@@ -182,7 +182,9 @@ class TestEveryMixer:
             else:
                 continue
             for name in names:
-                assert f"{name}.".startswith(("torch.", "move37.nn.ops.", "collections.abc."))
+                assert f"{name}.".startswith(
+                    ("torch.", "math.", "move37.nn.ops.", "collections.abc.")
+                )
 
     def test_file_says_its_recurrence_its_cost_and_its_source(self, file: Path) -> None:
         promise = inspect.getdoc(mixer_in(file)) or ""

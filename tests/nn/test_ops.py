@@ -446,6 +446,14 @@ def test_rotating_from_a_place_on_equals_rotating_everything() -> None:
     assert distance(ops.rotate(x_BTHK[:, 17:], first=17), ops.rotate(x_BTHK)[:, 17:]) <= 1e-9
 
 
+def test_rotations_in_bfloat16_know_positions_beyond_256() -> None:
+    x_BTHK = torch.ones(1, 1, 1, 6)
+    for place in (257, 4099):
+        whole = ops.rotate(x_BTHK, first=place)
+        half = ops.rotate(x_BTHK.bfloat16(), first=place)
+        assert distance(half, whole) <= 0.02
+
+
 # ---------------------------------------------------------------- documents
 
 

@@ -143,9 +143,11 @@ def rotate(x_BTHK: Tensor, first: int = 0) -> Tensor:
     that a product of two rotated vectors depends on their distance only.
     """
     T, half = x_BTHK.shape[1], x_BTHK.shape[-1] // 2
-    position_T = torch.arange(first, first + T, device=x_BTHK.device, dtype=x_BTHK.dtype)
-    channel = torch.arange(half, device=x_BTHK.device, dtype=x_BTHK.dtype)
+    # In half precision positions from 257 on would be rounded.
+    wide = torch.promote_types(x_BTHK.dtype, torch.float32)
+    position_T = torch.arange(first, first + T, device=x_BTHK.device, dtype=wide)
+    channel = torch.arange(half, device=x_BTHK.device, dtype=wide)
     angle_T1K = (position_T[:, None] * 10000.0 ** (-channel / half))[:, None]
-    cos, sin = angle_T1K.cos(), angle_T1K.sin()
+    cos, sin = angle_T1K.cos().to(x_BTHK.dtype), angle_T1K.sin().to(x_BTHK.dtype)
     a, b = x_BTHK[..., :half], x_BTHK[..., half:]
     return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)
