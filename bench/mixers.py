@@ -154,8 +154,7 @@ def mixer_figures(lengths: tuple[int, ...]) -> dict[str, float]:
         cost, flops = {}, {}
         for T in lengths:
             x = torch.randn(1, T, H * K, requires_grad=True)
-            repeats = 3
-            took = seconds(lambda: mixer(x), [x, *mixer.parameters()], repeats)  # noqa: B023
+            took = seconds(lambda: mixer(x), [x, *mixer.parameters()], 3)  # noqa: B023
             rival = seconds(lambda: attention(x), [x, *attention.parameters()], 2)  # noqa: B023
             cost[T] = took / T
             figures[f"{name}_tokens_per_second_{T}"] = T / took
