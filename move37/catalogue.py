@@ -88,10 +88,11 @@ def _entry(name: str, file: str) -> Entry:
 
 def _aligned(block: str) -> str:
     """Returns the lines with their remarks, which follow after three spaces, in one column."""
-    split = [re.split(r" {3,}", line, maxsplit=1) for line in dedent(block).splitlines()]
-    column = max((len(parts[0]) for parts in split if len(parts) == 2), default=0) + 3
+    split = [re.match(r"(.*\S) {3,}(\S.*)|(.*)", line) for line in dedent(block).splitlines()]
+    lines = [(found[1] or found[3], found[2] or "") for found in split if found]
+    column = max((len(formula) for formula, remark in lines if remark), default=0) + 3
     return "\n".join(
-        parts[0].ljust(column) + parts[1] if len(parts) == 2 else parts[0] for parts in split
+        formula.ljust(column) + remark if remark else formula for formula, remark in lines
     )
 
 
