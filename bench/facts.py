@@ -10,8 +10,9 @@ parity        b in (0, 2) counts, and goes on counting beyond the length trained
 s3            the permutations of three things need two reflections a token. 2502.10297
 noisy_recall  what gates do where most tokens are noise. 2412.06464, 2510.26692
 
-Not covered: whether the order holds in models that are larger or trained for longer. Input that
-must fail: a mixer without memory has to stay at chance on recall.
+Not covered: whether the order holds in models that are larger or trained for longer. The last
+fact is a report, not a claim: b alone can ignore noise, and this short training does not favour
+the gated mixers. Input that must fail: a mixer without memory has to stay at chance on recall.
 
     python bench/facts.py [--quick]       --quick: a few steps each, for a look; proves nothing
 """
@@ -175,7 +176,7 @@ FACTS = {
     "s3": Fact(
         s3,
         vocabulary=13,
-        # Short ones first: with lengths 2..16 from the first step on, DeltaProduct stays at 0.3.
+        # Short ones first: lengths 2..16 from the start left DeltaProduct at 0.3 after 800 steps.
         lengths=(9,) * 6 + (17,) * 4,
         examined_length=33,
         rivals={
