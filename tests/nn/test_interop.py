@@ -29,7 +29,6 @@ from move37.nn.interop import (
     stand_in,
     stand_ins,
 )
-from move37.nn.interop.adapter import borders
 
 B, T, H, K, V, D = 2, 63, 3, 5, 4, 6
 CU_SEQLENS = torch.tensor([0, 1, 20, 22, 63], dtype=torch.int32)
@@ -639,7 +638,19 @@ class TestAdapter:
         assert type(adapt(kind)(8, 2)) is FlaMixer
 
     def test_a_document_ends_where_its_number_or_the_row_changes(self) -> None:
-        found = borders(torch.tensor([[3, 3, 3], [3, 4, 3]]))
+        given: list[Tensor] = []
+
+        class Listens(nn.Module):
+            def __init__(self, hidden_size: int) -> None:
+                super().__init__()
+                self.width = hidden_size
+
+            def forward(self, hidden_states: Tensor, cu_seqlens: Tensor) -> tuple[Tensor, None]:
+                given.append(cu_seqlens)
+                return hidden_states, None
+
+        adapt(Listens)(8, 2)(torch.zeros(2, 3, 8), torch.tensor([[3, 3, 3], [3, 4, 3]]))
+        (found,) = given
         assert found.tolist() == [0, 3, 4, 5, 6]
         assert found.dtype == torch.int32
 

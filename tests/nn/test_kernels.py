@@ -301,7 +301,7 @@ def test_what_is_forgotten_below_rounding_does_not_swell_the_gates(fla: Fla) -> 
 
 
 def test_a_row_begins_a_document_whatever_its_number() -> None:
-    assert kernels._borders(torch.tensor([[7, 7, 8], [8, 8, 8]])).tolist() == [0, 2, 3, 6]
+    assert kernels.borders(torch.tensor([[7, 7, 8], [8, 8, 8]])).tolist() == [0, 2, 3, 6]
 
 
 # ---------------------------------------------------------------- derivatives

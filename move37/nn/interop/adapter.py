@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from move37.nn.language_model import MixerFactory
+from move37.nn.ops.kernels import borders
 
 _HALF = (torch.bfloat16, torch.float16)
 
@@ -63,7 +64,7 @@ class PackingFlaMixer(FlaMixer):
         if documents_BT is None:
             return self._run(x_BTD)
         packed_1SD = x_BTD.flatten(0, 1)[None]  # S = B T
-        y_1SD = self._run(packed_1SD, cu_seqlens=borders(documents_BT))
+        y_1SD = self._run(packed_1SD, cu_seqlens=borders(documents_BT).int())
         if y_1SD.shape != packed_1SD.shape:
             raise ValueError(
                 f"the layer returned shape {tuple(y_1SD.shape)} for documents packed into "
@@ -122,18 +123,6 @@ def takes_cu_seqlens(layer: nn.Module) -> bool:
     # a mere call f(cu_seqlens=...) does not.
     code: Any = getattr(inspect.unwrap(layer.forward), "__code__", None)
     return code is not None and "cu_seqlens" in code.co_consts
-
-
-def borders(documents_BT: Tensor) -> Tensor:
-    """Returns cu_seqlens (N + 1,), int32 as fla makes it: where each document begins, and B T.
-
-    A document ends where its number or the row changes.
-    """
-    B, T = documents_BT.shape
-    begins_BT = torch.ones(B, T, dtype=torch.bool, device=documents_BT.device)
-    begins_BT[:, 1:] = documents_BT[:, 1:] != documents_BT[:, :-1]
-    starts_N = begins_BT.flatten().nonzero().flatten()
-    return torch.cat([starts_N, starts_N.new_tensor([B * T])]).int()
 
 
 def _output(returned: object) -> Tensor:

@@ -15,7 +15,6 @@ called, nothing is copied.
 
 import functools
 import importlib
-import math
 import re
 import warnings
 from collections.abc import Callable
@@ -157,9 +156,7 @@ def generalized_delta_rule(
 def _gate(log_decay: Tensor) -> Tensor:
     """The log decay in at least float32, as the kernels sum it over 64 positions."""
     gate = log_decay.to(torch.promote_types(log_decay.dtype, torch.float32))
-    # As in `chunked`: below the rounding of S nothing is left to forget, and a larger sum would
-    # cost the gentle decays beside it their last digits.
-    return gate.clamp(min=2 * math.log(torch.finfo(gate.dtype).eps))
+    return chunked._limited(gate)
 
 
 def _run(name: str, documents_BT: Tensor | None, **inputs: Tensor) -> Tensor:
@@ -171,11 +168,11 @@ def _run(name: str, documents_BT: Tensor | None, **inputs: Tensor) -> Tensor:
         o_BTHV, _ = kernel(**inputs, scale=1.0)
         return o_BTHV
     rows = {key: x.flatten(0, 1)[None] for key, x in inputs.items()}
-    o_1THV, _ = kernel(**rows, scale=1.0, cu_seqlens=_borders(documents_BT))
+    o_1THV, _ = kernel(**rows, scale=1.0, cu_seqlens=borders(documents_BT))
     return o_1THV[0].unflatten(0, documents_BT.shape)
 
 
-def _borders(documents_BT: Tensor) -> Tensor:
+def borders(documents_BT: Tensor) -> Tensor:
     """Where documents begin when all rows are laid end to end, and the end: (N + 1), int64.
 
     A row begins a document, whatever its number. How many there are is a shape, so this waits
