@@ -4,13 +4,13 @@ Rivals: softmax attention (torch's fused kernel), the usual chunked delta rule w
 substitution row by row in Python, and the reference operators. Input that must fail: a mixer that
 is quadratic has to show a token cost that grows with the length.
 
-    python bench/mixers.py [--quick]      --quick: short sequences only, for a look
+    python bench/mixers.py [--quick]
 """
 
+import argparse
 import ctypes
 import json
 import os
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -105,6 +105,23 @@ def operator_figures() -> dict[str, float]:
     return figures
 
 
+def cost_figures() -> dict[str, float]:
+    """Returns how much more a token costs the delta rule at 8192 tokens than at 1024."""
+    figures = {}
+    for name, decays in (("delta_rule", False), ("gated_delta_rule", True)):
+        cost: dict[int, float] = {}
+        for T in (1024, 8192) * 2:
+            q, k, v, beta, decay = leaves = inputs_of(T)
+            took = seconds(
+                lambda: delta_rule(q, k, v, beta, decay if decays else None),  # noqa: B023
+                leaves,
+                3,
+            )
+            cost[T] = min(cost.get(T, took), took / T)
+        figures[f"{name}_token_cost_8k_over_1k"] = cost[8192] / cost[1024]
+    return figures
+
+
 def peak_bytes(mixer: nn.Module, x: Tensor) -> int:
     """Returns how far one forward and backward pass raises the memory of the process.
 
@@ -171,9 +188,12 @@ def mixer_figures(lengths: tuple[int, ...]) -> dict[str, float]:
 
 def main() -> None:
     """Prints one JSON object; fails if attention does not show that it is quadratic."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="short sequences only, for a look")
+    quick = parser.parse_args().quick
     torch.set_num_threads(1)
-    lengths = (128, 512) if "--quick" in sys.argv else LENGTHS
-    figures = operator_figures() | mixer_figures(lengths)
+    figures = operator_figures() | ({} if quick else cost_figures())
+    figures |= mixer_figures((128, 512) if quick else LENGTHS)
     if figures.get("softmax_attention_token_cost_8k_over_1k", 9) < 1.5:
         raise SystemExit("softmax attention looks linear: the measurement is at fault")
     print(json.dumps({"bench": "mixers", "machine": hardware(), "figures": figures}))

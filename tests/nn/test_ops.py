@@ -215,6 +215,20 @@ def test_recurrence_in_chunks_equals_its_definition(
     assert_equal(fast, slow, inputs, precision)
 
 
+@pytest.mark.parametrize("rows", [1, 2, 5])
+@with_and_without_documents
+def test_a_few_rows_at_a_time_equal_all_at_once(
+    packed: bool, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = Dice().recurrent("scalar", beta=True, shape=(5, T, H, K, V))
+    documents = Dice().documents(5, T) if packed else None
+    rule = with_options(recurrence(chunked, inputs), documents_BT=documents)
+    whole = values_and_gradients(rule, inputs)
+    monkeypatch.setattr(chunked, "NUMBERS_AT_A_TIME", rows * T * H * K)
+    for name, result in values_and_gradients(rule, inputs).items():
+        torch.testing.assert_close(result, whole[name])
+
+
 @pytest.mark.parametrize("decay", ["scalar", "channel"])
 @linear_attention_and_delta_rule
 class TestExtremeDecay:

@@ -12,9 +12,10 @@ Shape letters: B batch, N chunks, C positions in a chunk, T = N C time, H heads,
 K key size, V value size, D width, W window. See `reference` for the definitions.
 """
 
+import functools
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 import torch.nn.functional as F
@@ -23,8 +24,38 @@ from torch import Tensor
 CHUNK = 32
 # Smaller triangles are inverted row by row, larger ones from two halves.
 SUBSTITUTED = 16
+# On a CPU, a tensor of 32 MB or more is new memory at every use, and costs twice the time: the
+# operators work on so many numbers of q at a time.
+NUMBERS_AT_A_TIME = 2**21
+
+_Operator = TypeVar("_Operator", bound=Callable[..., Tensor])
 
 
+def _by_rows(operator: _Operator) -> _Operator:
+    """The same for a few rows of the batch after the other, where all at once would be slower."""
+
+    @functools.wraps(operator)
+    def by_rows(q_BTHK: Tensor, *others: Any, **options: Any) -> Tensor:
+        B = q_BTHK.shape[0]
+        rows = max(1, NUMBERS_AT_A_TIME * B // max(1, q_BTHK.numel()))
+        if rows >= B or q_BTHK.device.type != "cpu":
+            return operator(q_BTHK, *others, **options)
+
+        def cut(x: Any) -> Any:
+            # Split, not sliced: the gradient of a slice is as large as the whole.
+            return x.split(rows) if isinstance(x, Tensor) else [x] * math.ceil(B / rows)
+
+        rest = zip(*map(cut, (*others, *options.values())), strict=True)
+        outputs = []
+        for q, given in zip(cut(q_BTHK), rest, strict=True):
+            named = dict(zip(options, given[len(others) :], strict=True))
+            outputs.append(operator(q, *given[: len(others)], **named))
+        return torch.cat(outputs)
+
+    return cast(_Operator, by_rows)
+
+
+@_by_rows
 def linear_attention(
     q_BTHK: Tensor,
     k_BTHK: Tensor,
@@ -38,6 +69,7 @@ def linear_attention(
     return _recurrence(q_BTHK, k_BTHK, v_BTHV, None, log_decay, documents_BT, chunk)
 
 
+@_by_rows
 def delta_rule(
     q_BTHK: Tensor,
     k_BTHK: Tensor,
@@ -52,6 +84,7 @@ def delta_rule(
     return _recurrence(q_BTHK, k_BTHK, v_BTHV, beta_BTH, log_decay, documents_BT, chunk)
 
 
+@_by_rows
 def generalized_delta_rule(
     q_BTHK: Tensor,
     k_BTHK: Tensor,
@@ -79,11 +112,13 @@ def generalized_delta_rule(
     g = log_decay.cumsum(dim=-2)
     before = _later(g, 0.0)  # up to the position, its own decay left out
 
-    rows, row_g = torch.stack([q, q, erase, erase]), torch.stack([g, g, before, before])
-    columns = torch.stack([k, write, k, write])
-    read_v, read_u, erase_v, erase_u = _channel_pairs(
-        rows, columns, row_g, g.expand_as(columns), _kinds_of_pairs(reach.pairs)
+    # Each of two kinds of row with each of two kinds of column.
+    rows, row_g = torch.stack([q, erase])[:, None], torch.stack([g, before])[:, None]
+    columns = torch.stack([k, write])[None]
+    read, erased = _channel_pairs(
+        rows, columns, row_g, g[None, None], _kinds_of_pairs(reach.pairs)
     ).unbind()
+    (read_v, read_u), (erase_v, erase_u) = read.unbind(), erased.unbind()
     right, through = (g[..., -1:, :] - g).exp(), g[..., -1:, :].exp().transpose(-1, -2)
     q_in, erase_in = q * g.exp(), erase * before.exp()
     k_out, write_out = k * right, write * right
@@ -109,6 +144,7 @@ def generalized_delta_rule(
     return _join(o, B, T)
 
 
+@_by_rows
 def momentum_delta_rule(
     q_BTHK: Tensor,
     k_BTHK: Tensor,
@@ -174,7 +210,7 @@ def _later(x: Tensor, first: float) -> Tensor:
 
 def _kinds_of_pairs(pairs: Tensor) -> Tensor:
     """What is read sees the own position; what is erased was there before it."""
-    return torch.stack([pairs, pairs, pairs.tril(-1), pairs.tril(-1)])
+    return torch.stack([pairs, pairs.tril(-1)])[:, None]
 
 
 def _limited(log_decay: Tensor) -> Tensor:
@@ -357,7 +393,8 @@ class _ScalarPairs(torch.autograd.Function):
 def _plain_channel_pairs(q: Tensor, k: Tensor, gq: Tensor, gk: Tensor, pairs: Tensor) -> Tensor:
     """Sum over channels of q_i k_j exp(gq_i - gk_j) for each i that sees j, else 0.
 
-    q, k, gq and gk are (..., C, K); the exponent is never positive where i sees j.
+    q, k, gq and gk are (..., C, K), where ... may broadcast; the exponent is never positive where
+    i sees j.
     """
     # Masked before exp: above the diagonal the difference is positive and could overflow.
     difference = gq[..., :, None, :] - gk[..., None, :, :]
@@ -396,7 +433,8 @@ class _ChannelPairs(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, gq: Tensor, gk: Tensor, pairs: Tensor) -> Tensor:
         ctx.save_for_backward(q, k, gq, gk, pairs)
-        P = q.new_zeros(*q.shape[:-1], q.shape[-2])
+        batch = torch.broadcast_shapes(*(x.shape[:-2] for x in (q, k, gq, gk)))
+        P = q.new_zeros(*batch, q.shape[-2], q.shape[-2])
         for size, later, earlier in _levels(q, k, gq, gk):
             quarter = (later[0] * later[1]) @ (earlier[0] * earlier[1]).transpose(-1, -2)
             _on_the_diagonal(P, size)[..., size // 2 :, : size // 2] = quarter
@@ -416,15 +454,24 @@ class _ChannelPairs(torch.autograd.Function):
             dquarter = _on_the_diagonal(dP, size)[..., size // 2 :, : size // 2]
             dlater = (dquarter @ (k_earlier * right)).mul_(left)
             dearlier = (dquarter.transpose(-1, -2) @ (q_later * left)).mul_(right)
-            dq.unflatten(-2, (-1, 2, size // 2))[..., 1, :, :] += dlater
-            dk.unflatten(-2, (-1, 2, size // 2))[..., 0, :, :] += dearlier
+            later = dq.unflatten(-2, (-1, 2, size // 2))[..., 1, :, :]
+            earlier = dk.unflatten(-2, (-1, 2, size // 2))[..., 0, :, :]
+            later += dlater.sum_to_size(later.shape)
+            earlier += dearlier.sum_to_size(earlier.shape)
         size = _smallest(q.shape[-2])
         qb, kb, D = _least(q, k, gq, gk, size)
         weighted = D * _on_the_diagonal(dP, size)[..., None]
-        dq.unflatten(-2, (-1, size)).add_((weighted * kb[..., None, :, :]).sum(dim=-2))
-        dk.unflatten(-2, (-1, size)).add_((weighted * qb[..., :, None, :]).sum(dim=-3))
+        least_q, least_k = dq.unflatten(-2, (-1, size)), dk.unflatten(-2, (-1, size))
+        least_q += (weighted * kb[..., None, :, :]).sum(dim=-2).sum_to_size(least_q.shape)
+        least_k += (weighted * qb[..., :, None, :]).sum(dim=-3).sum_to_size(least_k.shape)
         # Each factor exp(gq_i) stands beside q_i, each exp(-gk_j) beside k_j.
-        return dq, dk, q * dq, -k * dk, None
+        return (
+            dq,
+            dk,
+            (q * dq).sum_to_size(gq.shape),
+            (-k * dk).sum_to_size(gk.shape),
+            None,
+        )
 
 
 def _smallest(C: int) -> int:
