@@ -220,7 +220,7 @@ def test_recurrence_in_chunks_equals_its_definition(
 def test_a_few_rows_at_a_time_equal_all_at_once(
     packed: bool, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    inputs = Dice().recurrent("scalar", beta=True, shape=(5, T, H, K, V))
+    inputs = cast(Dice().recurrent("scalar", beta=True, shape=(5, T, H, K, V)), torch.float64)
     documents = Dice().documents(5, T) if packed else None
     rule = with_options(recurrence(chunked, inputs), documents_BT=documents)
     whole = values_and_gradients(rule, inputs)
