@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from move37 import __version__
-from move37.records import InputError, Lesson, Record, RunFailed, fields_of, to_data
+from move37.records import Crashed, InputError, Lesson, Record, RunFailed, fields_of, to_data
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -257,6 +257,50 @@ def mixers(
         _print_json(fields_of(entry) | {"source": entry.source})
     else:
         print(find(name).source, end="")  # noqa: T201  as it is, to be copied
+
+
+@app.command()
+def verify(
+    target: Annotated[
+        str, typer.Argument(metavar="FILE[:CLASS]", help="A Python file, and the mixer in it.")
+    ],
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="CHECK", help="This check; repeatable.")
+    ] = None,
+    dim: Annotated[int, typer.Option(min=1, help="Model width.")] = 64,
+    heads: Annotated[int, typer.Option(min=1, help="Heads.")] = 4,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="The quick level, as before every training.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Prove or refute what a sequence mixer has to be: causal, sub-quadratic, trainable, ...
+
+    The file runs in a child process with limits. Exit status 0: no check failed, 1: some check
+    failed, 2: it could not be run.
+    """
+    from move37 import auditing, terminal
+
+    aim = auditing.target_of(target)
+    audit = auditing.make_audit(
+        aim, only=only or (), level="quick" if quick else "full", width=dim, heads=heads
+    )
+    console = Console(stderr=True, highlight=False)
+    with console.status("starting the lab ...") as status:
+        outcome = auditing.verify(audit, aim.file, lambda stage: status.update(stage))
+    if isinstance(outcome, Crashed):
+        _fail(f"{outcome.stage}: {outcome.error}", 1)
+    failures = [check.check for check in outcome.checks if check.verdict == "failed"]
+    if as_json:
+        _print_json(
+            {"file": str(aim.file), "mixer": outcome.mixer, "passed": not failures}
+            | {"level": audit.level, "width": dim, "heads": heads}
+            | {"checks": [fields_of(check) for check in outcome.checks]}
+        )
+    else:
+        Console(highlight=False).print(terminal.audit_page(audit, outcome, aim.file.name))
+    if failures:
+        raise SystemExit(1)
 
 
 @app.command()

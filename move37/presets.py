@@ -13,15 +13,21 @@ from move37.search.pool import Selection
 CHECKS = (
     "fits",
     "interface",
-    "finite",
+    "builds",
     "repeatable",
+    "finite",
+    "precision",
+    "restorable",
     "independence",
     "causality",
     "prefix",
     "gradients",
     "sub-quadratic",
+    "memory",
     "documents",
+    "padding",
     "decoding",
+    "chunking",
 )
 
 

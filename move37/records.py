@@ -12,6 +12,7 @@ assignment    a candidate with the checks, tasks, seeds and budgets it is to go 
 check         a yes/no fact about a mixer, with evidence
 measurement   a number, with its task, seed and budget
 outcome       how an examination ended: Rejected, Crashed or Measured
+audit         a program with the checks that it goes through, all of them, and no training
 record        one examination of one candidate, with its provenance; never changes
 lesson        what the analyst concluded from a record; lies beside it
 experiment    one or more records: refused attempts, repairs, and further seeds of one idea
@@ -127,6 +128,20 @@ class Assignment:
     limit_bytes: int  # memory, beyond what the lab itself holds
 
 
+@dataclass(frozen=True)
+class Audit:
+    """A program and the checks that it goes through, whether or not one fails."""
+
+    source: str
+    mixer: str | None  # the name of its class; None: the only one
+    checks: tuple[str, ...]
+    level: Level
+    width: int
+    heads: int
+    limit_seconds: float  # wall clock, for all checks
+    limit_bytes: int  # memory, beyond what the lab itself holds
+
+
 # ---------------------------------------------------------------- what the lab answers
 
 
@@ -193,6 +208,14 @@ class Measured:
 
 
 Outcome = Rejected | Crashed | Measured
+
+
+@dataclass(frozen=True)
+class Audited:
+    """Every check's verdict; a check that raised has failed, and says what was raised."""
+
+    mixer: str  # the name of its class
+    checks: tuple[CheckResult, ...]
 
 
 # ---------------------------------------------------------------- what is kept

@@ -16,6 +16,8 @@ from rich.tree import Tree
 from move37.catalogue import Entry
 from move37.records import (
     REFERENCE,
+    Audit,
+    Audited,
     CheckResult,
     Crashed,
     Lesson,
@@ -23,6 +25,7 @@ from move37.records import (
     Measurement,
     Record,
     Rejected,
+    Verdict,
 )
 from move37.search.leaderboard import Row
 
@@ -32,6 +35,7 @@ VERDICTS = {
     "mixed": "[yellow]mixed[/]",
     "open": "[dim]open[/]",
 }
+CHECKED: dict[Verdict, str] = {"passed": "green", "failed": "bold red", "not offered": "dim"}
 BLOCKS = "▁▂▃▄▅▆▇█"
 
 
@@ -259,11 +263,28 @@ def _ending(record: Record) -> str:
 def checks_table(checks: Sequence[CheckResult]) -> Table:
     """Returns the verdicts with their evidence."""
     table = Table(box=None, pad_edge=False, show_header=False)
-    colours = {"passed": "green", "failed": "red", "not offered": "dim"}
     for check in checks:
-        verdict = f"[{colours[check.verdict]}]{check.verdict}[/]"
+        verdict = f"[{CHECKED[check.verdict]}]{check.verdict}[/]"
         table.add_row(Text(f"  {check.check}"), verdict, Text(check.evidence, style="dim"))
     return table
+
+
+def audit_page(audit: Audit, audited: Audited, file: str) -> Group:
+    """Returns every verdict with its evidence and time, and what they come to."""
+    title = f"{audited.mixer} of {file}, width {audit.width}, {audit.heads} heads"
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for check in audited.checks:
+        table.add_row(
+            Text(f"  {check.check}"),
+            Text(check.verdict, style=CHECKED[check.verdict]),
+            Text(check.evidence, style="" if check.verdict == "failed" else "dim"),
+            Text(f"{check.seconds:.1f} s", style="dim", justify="right"),
+        )
+    count = Counter(check.verdict for check in audited.checks)
+    seconds = sum(check.seconds for check in audited.checks)
+    told = ", ".join(f"{count[verdict]} {verdict}" for verdict in CHECKED if count[verdict])
+    end = Text(f"{told}; {seconds:.0f} s, {audit.level} level")
+    return Group(Text(title, style="bold"), table, end)
 
 
 def measurements_table(measurements: Sequence[Measurement]) -> Table:

@@ -15,7 +15,17 @@ import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from move37.records import Assignment, Crashed, Measured, Outcome, Rejected, from_json, to_json
+from move37.records import (
+    Assignment,
+    Audit,
+    Audited,
+    Crashed,
+    Measured,
+    Outcome,
+    Rejected,
+    from_json,
+    to_json,
+)
 
 # What a child may know of the environment. Keys of model providers are not among it.
 ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH")
@@ -49,16 +59,42 @@ class Lab:
 
         Raises LabError if the lab's own processes fail.
         """
+        cuda = assignment.device.startswith("cuda")
+        request = {
+            "kind": "assignment",
+            "work": to_json(assignment),
+            "seconds": assignment.limit_seconds,
+            "bytes": 0 if cuda else assignment.limit_bytes,
+        }
+        outcome = self._exchange(request, lambda said: _outcome(said, assignment), progress)
+        assert not isinstance(outcome, Audited)
+        return outcome
+
+    def audit(
+        self, audit: Audit, progress: Progress = lambda stage: None
+    ) -> Audited | Rejected | Crashed:
+        """Returns the verdicts of all checks, or why there are none; `progress` as above."""
+        request = {
+            "kind": "audit",
+            "work": to_json(audit),
+            "seconds": audit.limit_seconds,
+            "bytes": audit.limit_bytes,
+        }
+        outcome = self._exchange(request, lambda said: _audited(said, audit), progress)
+        assert not isinstance(outcome, Measured)
+        return outcome
+
+    def _exchange(
+        self,
+        request: dict[str, Any],
+        understand: Callable[[object], Outcome | Audited],
+        progress: Progress,
+    ) -> Outcome | Audited:
         ours, theirs = socket.socketpair()
         with ours:
             with theirs:
                 self._hand_over(theirs)
-            request = {
-                "assignment": to_json(assignment),
-                "seconds": assignment.limit_seconds,
-                "bytes": 0 if assignment.device.startswith("cuda") else assignment.limit_bytes,
-            }
-            ours.settimeout(assignment.limit_seconds + GRACE_SECONDS)
+            ours.settimeout(request["seconds"] + GRACE_SECONDS)
             stage = ["start"]
 
             def enter(name: str) -> None:
@@ -68,7 +104,7 @@ class Lab:
             try:
                 ours.sendall(json.dumps(request).encode() + b"\n")
                 with ours.makefile("rb") as lines:
-                    return _listen(lines, assignment, enter)
+                    return _listen(lines, understand, enter)
             except (TimeoutError, BrokenPipeError, ConnectionResetError, EOFError):
                 if self._closed:
                     raise LabError("the lab is closed") from None
@@ -130,7 +166,9 @@ class Lab:
         )
 
 
-def _listen(lines: Iterable[bytes], assignment: Assignment, progress: Progress) -> Outcome:
+def _listen(
+    lines: Iterable[bytes], understand: Callable[[object], Outcome | Audited], progress: Progress
+) -> Outcome | Audited:
     """Reads a warden's lines up to the last one. The child's words are parsed, not believed."""
     stage, outcome, garbage = "start", None, ""
     for line in lines:
@@ -142,7 +180,7 @@ def _listen(lines: Iterable[bytes], assignment: Assignment, progress: Progress) 
                     stage = clean(str(said["stage"]))[:100]
                     progress(stage)
                 else:
-                    outcome = _outcome(clean(said["outcome"]), assignment)
+                    outcome = understand(clean(said["outcome"]))
             except (ValueError, TypeError, KeyError, RecursionError) as error:
                 garbage = clean(f"{error}: {message['said'][:80]!r}")
             continue
@@ -173,10 +211,7 @@ def clean(data: Any) -> Any:
 
 def _outcome(data: object, assignment: Assignment) -> Outcome:
     """Returns the outcome; raises ValueError unless it is one that this assignment can have."""
-    kinds: dict[str, type[Outcome]] = {k.__name__: k for k in (Rejected, Crashed, Measured)}
-    if not isinstance(data, dict) or data.get("type") not in kinds:
-        raise ValueError("no outcome")
-    outcome = from_json(kinds[data["type"]], json.dumps(data))
+    outcome: Outcome = _one_of((Rejected, Crashed, Measured), data)
     if isinstance(outcome, Measured):
         _expect(tuple(check.check for check in outcome.checks), assignment.checks, "checks")
         due = [(seed, budget) for seed in assignment.seeds for budget in assignment.budgets]
@@ -190,13 +225,30 @@ def _outcome(data: object, assignment: Assignment) -> Outcome:
                 raise ValueError(f"{measurement.tokens} tokens were not asked for")
             if not measurement.curve or measurement.curve[-1].tokens != measurement.tokens:
                 raise ValueError("the curve does not end with the measurement")
-    else:
-        if isinstance(outcome, Rejected):
-            reason = outcome.check and outcome.evidence
-        else:
-            reason = outcome.stage and outcome.error
-        if not reason:
-            raise ValueError("a failure without a reason")
+    return outcome
+
+
+def _audited(data: object, audit: Audit) -> Audited | Rejected | Crashed:
+    """Returns the verdicts; raises ValueError unless they are those of the audit."""
+    outcome: Audited | Rejected | Crashed = _one_of((Rejected, Crashed, Audited), data)
+    if isinstance(outcome, Audited):
+        _expect(tuple(check.check for check in outcome.checks), audit.checks, "checks")
+    return outcome
+
+
+def _one_of(kinds: tuple[type, ...], data: object) -> Any:
+    """Returns the object of one of the kinds; raises ValueError for others, and without reason."""
+    known = {kind.__name__: kind for kind in kinds}
+    if not isinstance(data, dict) or data.get("type") not in known:
+        raise ValueError("no outcome")
+    outcome: Any = from_json(known[data["type"]], json.dumps(data))
+    reason: object = True
+    if isinstance(outcome, Rejected):
+        reason = outcome.check and outcome.evidence
+    elif isinstance(outcome, Crashed):
+        reason = outcome.stage and outcome.error
+    if not reason:
+        raise ValueError("a failure without a reason")
     return outcome
 
 

@@ -11,13 +11,14 @@ import inspect
 import linecache
 import sys
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
 
-from move37.nn.interop import NoStandIn, adapt, stand_in
+from move37.nn.interop import HEADS, WIDTHS, NoStandIn, adapt, stand_in
 from move37.nn.language_model import MixerFactory
 
 MODULE = "candidate"
@@ -40,7 +41,9 @@ IMPORTS = (
 )
 PACKAGES = ("torch.", "einops.", "fla.")  # with all that is below them
 # Ways out of PyTorch, where work is no longer counted.
-FORBIDDEN_ATTRIBUTES = ("numpy", "tolist", "data_ptr")
+FORBIDDEN_ATTRIBUTES = ("numpy", "tolist", "data_ptr", "untyped_storage", "UntypedStorage")
+# Options of a constructor that are sizes: a mixer has to work with half of each, or refuse it.
+SIZES = ("expand_k", "expand_v", "expand", "expand_ratio", "conv_size", "kernel_size", "chunk_size")
 
 
 class Refused(ValueError):
@@ -103,13 +106,27 @@ def _typing_imports(node: ast.AST) -> Iterator[tuple[ast.alias, str]]:
         yield from ((a, "") for a in node.names if a.name == "TYPE_CHECKING")
 
 
-def load_mixer(source: str) -> MixerFactory:
-    """Runs the program and returns what builds its mixer from (width, heads).
+@dataclass(frozen=True)
+class Program:
+    """What a program's mixer is called, what builds it, and what builds it with other options."""
 
-    The mixer is the one public nn.Module class of the program whose constructor takes `heads`, or
-    else the one layer of fla's interface, whose constructor takes `hidden_size`. Raises Refused if
-    there is none or several, or if the program imports what it may not, and whatever the program
-    itself raises.
+    name: str
+    make: MixerFactory
+    variants: Mapping[str, MixerFactory]  # by what differs: "gate=False"
+
+
+def load_mixer(source: str) -> MixerFactory:
+    """Returns what builds the mixer of a program from (width, heads); see `load_program`."""
+    return load_program(source).make
+
+
+def load_program(source: str, name: str | None = None) -> Program:
+    """Runs the program and returns its mixer: the class of that name, or the only one.
+
+    That is the one public nn.Module class of the program whose constructor takes `heads`, or else
+    the one layer of fla's interface, whose constructor takes `hidden_size` or another of `WIDTHS`.
+    Raises Refused if there is none or several, or if the program imports what it may not, and
+    whatever the program itself raises.
     """
     tree = _parse(source)
     _check_imports(tree)
@@ -125,30 +142,46 @@ def load_mixer(source: str) -> MixerFactory:
             exec(compile(tree, FILE, "exec"), module.__dict__)
         except NoStandIn as error:
             raise Refused("imports", str(error)) from error
-    return _uncompiled(_mixer(module))
+    kind = _named(module, name) if name else _only(module)
+    variants = {what: _builder(kind, options) for what, options in _options(kind)}
+    return Program(kind.__name__, _builder(kind, {}), variants)
 
 
-def _mixer(module: types.ModuleType) -> MixerFactory:
+def _modules(module: types.ModuleType) -> list[type[nn.Module]]:
     found = (
         value
-        for name, value in vars(module).items()
-        if isinstance(value, type)
-        and issubclass(value, nn.Module)
-        and value.__module__ == MODULE
-        and not name.startswith("_")
+        for value in vars(module).values()
+        if isinstance(value, type) and issubclass(value, nn.Module) and value.__module__ == MODULE
     )
-    public = list(dict.fromkeys(found))  # a class may have two names
+    return list(dict.fromkeys(found))  # a class may have two names
+
+
+def _named(module: types.ModuleType, name: str) -> type[nn.Module]:
+    found = {kind.__name__: kind for kind in _modules(module)}
+    if name not in found:
+        told = ", ".join(found) or "none"
+        raise Refused("interface", f"expected an nn.Module class {name}, found {told}")
+    if not _takes(found[name], "heads") and not _width_of(found[name]):
+        raise Refused(
+            "interface",
+            f"the constructor of {name} takes neither `heads` nor a width by one of these names: "
+            f"{', '.join(WIDTHS)}",
+        )
+    return found[name]
+
+
+def _only(module: types.ModuleType) -> type[nn.Module]:
+    public = [kind for kind in _modules(module) if not kind.__name__.startswith("_")]
     ours = [kind for kind in public if _takes(kind, "heads")]
     if len(ours) == 1:
-        mixer = ours[0]
-        return lambda width, heads: mixer(width, heads=heads)
-    theirs = [] if ours else [kind for kind in public if _takes(kind, "hidden_size")]
+        return ours[0]
+    theirs = [] if ours else [kind for kind in public if _width_of(kind)]
     # A layer's helpers (norms, gates) often take `hidden_size` too.
-    for tell in (lambda kind: _takes(kind, "num_heads"), _is_called_as_a_layer):
+    for tell in (lambda kind: _takes(kind, *HEADS), _is_called_as_a_layer):
         if len(theirs) > 1:
             theirs = [kind for kind in theirs if tell(kind)] or theirs
     if len(theirs) == 1:
-        return adapt(theirs[0])
+        return theirs[0]
     names = ", ".join(kind.__name__ for kind in ours or theirs) or "none"
     raise Refused(
         "interface",
@@ -158,12 +191,35 @@ def _mixer(module: types.ModuleType) -> MixerFactory:
     )
 
 
-def _takes(kind: Callable[..., Any], argument: str) -> bool:
-    return argument in inspect.signature(kind).parameters
+def _builder(kind: type[nn.Module], options: dict[str, Any]) -> MixerFactory:
+    if _takes(kind, "heads"):
+        mixer: Any = kind
+        return _uncompiled(lambda width, heads: mixer(width, heads=heads, **options))
+    return _uncompiled(adapt(kind, options))
+
+
+def _options(kind: type[nn.Module]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yields single options of a constructor that differ from their defaults."""
+    for name, parameter in inspect.signature(kind).parameters.items():
+        default = parameter.default
+        if isinstance(default, bool):
+            yield f"{name}={not default}", {name: not default}
+        elif name in SIZES and type(default) in (int, float) and default > 0:
+            half = default / 2 if isinstance(default, float) else max(1, default // 2)
+            yield f"{name}={half}", {name: half}
+
+
+def _takes(kind: Callable[..., Any], *arguments: str) -> bool:
+    return any(name in inspect.signature(kind).parameters for name in arguments)
+
+
+def _width_of(kind: type[nn.Module]) -> str | None:
+    """Returns by which name the constructor takes the width, if it is a layer of others."""
+    return next((name for name in WIDTHS if _takes(kind, name)), None)
 
 
 def _is_called_as_a_layer(kind: type[nn.Module]) -> bool:
-    return _takes(kind.forward, "attention_mask") or _takes(kind.forward, "past_key_values")
+    return _takes(kind.forward, "attention_mask", "past_key_values")
 
 
 def _uncompiled(make: MixerFactory) -> MixerFactory:

@@ -12,10 +12,12 @@ from dataclasses import replace
 
 import torch
 
-from move37.lab.loading import FILE, Refused, load_mixer
+from move37.lab.loading import FILE, Program, Refused, load_program
 from move37.nn.language_model import LanguageModel, MixerFactory, TooLarge
 from move37.records import (
     Assignment,
+    Audit,
+    Audited,
     CheckResult,
     Crashed,
     Measured,
@@ -37,6 +39,11 @@ SCORED_TOLERANCE = 1e-3
 SIZE_TOLERANCE = 0.01
 
 
+def serve(request: Assignment | Audit, report: Report) -> Outcome | Audited:
+    """Does what is asked; `report` is told each stage as it begins."""
+    return audit(request, report) if isinstance(request, Audit) else examine(request, report)
+
+
 def examine(assignment: Assignment, report: Report) -> Outcome:
     """Returns how the examination ended; `report` is told each stage as it begins."""
     stage = "load"
@@ -56,13 +63,16 @@ def examine(assignment: Assignment, report: Report) -> Outcome:
 
 
 def _examine(assignment: Assignment, enter: Report) -> Outcome:
-    make = load_mixer(assignment.source)
+    program = load_program(assignment.source)
+    make = program.make
     checks: list[CheckResult] = []
     for name in assignment.checks:
         enter(f"verify: {name}")
         started = time.perf_counter()
         result = (
-            _fits(make, assignment) if name == "fits" else CHECKS[name](_subject(make, assignment))
+            _fits(make, assignment)
+            if name == "fits"
+            else CHECKS[name](_subject(program, assignment))
         )
         checks.append(replace(result, seconds=time.perf_counter() - started))
         if result.verdict == "failed" and name not in assignment.excused:
@@ -97,9 +107,31 @@ def _examine(assignment: Assignment, enter: Report) -> Outcome:
     return Measured(tuple(checks), tuple(measurements))
 
 
-def _subject(make: MixerFactory, assignment: Assignment) -> Subject:
+def audit(what: Audit, report: Report) -> Audited | Rejected | Crashed:
+    """Returns every check's verdict, or why the program could not be loaded."""
+    report("load")
+    try:
+        program = load_program(what.source, what.mixer)
+    except Refused as error:
+        return Rejected(error.check, str(error))
+    except Exception as error:  # noqa: BLE001  whatever a program raises is a value here
+        return Crashed("load", describe(error))
+    subject = Subject(program.make, what.width, what.heads, what.level, program.variants)
+    checks = []
+    for name in what.checks:
+        report(f"verify: {name}")
+        started = time.perf_counter()
+        try:
+            result = CHECKS[name](subject)
+        except Exception as error:  # noqa: BLE001  whatever a program raises is a value here
+            result = CheckResult(name, "failed", f"raises {describe(error)}")
+        checks.append(replace(result, seconds=time.perf_counter() - started))
+    return Audited(program.name, tuple(checks))
+
+
+def _subject(program: Program, assignment: Assignment) -> Subject:
     size = assignment.budgets[0].model
-    return Subject(make, size.width, size.heads, assignment.level)
+    return Subject(program.make, size.width, size.heads, assignment.level, program.variants)
 
 
 def _fits(make: MixerFactory, assignment: Assignment) -> CheckResult:

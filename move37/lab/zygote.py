@@ -71,7 +71,7 @@ def main(control_fd: int) -> None:
             control.close()
             status = 1
             try:
-                warden(socket.socket(fileno=descriptors[0]), worker.examine)
+                warden(socket.socket(fileno=descriptors[0]), worker.serve)
                 status = 0
             except BaseException:
                 traceback.print_exc()  # our own fault: the office sees the socket close
@@ -259,15 +259,15 @@ def _become_child(
             most = _virtual_bytes() + request["bytes"]
             resource.setrlimit(resource.RLIMIT_AS, (most, most))
 
-        from move37.records import Assignment, from_json, to_data, to_json
+        from move37.records import Assignment, Audit, from_json, to_data, to_json
 
         def say(data: dict[str, Any]) -> None:
             line = json.dumps(data, allow_nan=False).encode() + b"\n"
             while line:
                 line = line[os.write(words, line) :]
 
-        assignment = from_json(Assignment, request["assignment"])
-        outcome = examine(assignment, lambda stage: say({"stage": stage}))
+        kind = {"assignment": Assignment, "audit": Audit}[request["kind"]]
+        outcome = examine(from_json(kind, request["work"]), lambda stage: say({"stage": stage}))
         to_json(outcome)  # raises here, not in the office, if a number is NaN
         say({"outcome": to_data(outcome)})
         status = 0

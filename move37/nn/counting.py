@@ -65,7 +65,9 @@ class Work(TorchDispatchMode):
     """Counts, while it is active, floating-point operations and visited elements by operator.
 
     `flops` holds matrix products and the like (one multiply-add counts two), `elements` all the
-    rest; `calls` how often each operator ran; `unknown` those whose cost is not known.
+    rest; `calls` how often each operator ran; `unknown` those whose cost is not known. `allocated`
+    holds the bytes of new memory that each operator asked for, `saved` those that `save` was told
+    of, each piece of memory once.
     """
 
     def __init__(self) -> None:
@@ -74,14 +76,30 @@ class Work(TorchDispatchMode):
         self.elements: Counter[str] = Counter()
         self.calls: Counter[str] = Counter()
         self.unknown: set[str] = set()
+        self.allocated: Counter[str] = Counter()
+        self.saved: Counter[str] = Counter()
+        self._saved: set[int] = set()
+
+    def save(self, tensor: Tensor) -> None:
+        """Counts a tensor that is kept for the backward pass."""
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in self._saved:
+            self._saved.add(storage.data_ptr())
+            self.saved["saved for the backward pass"] += storage.nbytes()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        # Before the call: one in place may make its own memory larger.
+        given = {_memory(x) for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)}
         result = func(*args, **kwargs)
         name = func._schema.name.removeprefix("aten::")
         self.calls[name] += 1
         tensors = [x for x in tree_leaves((args, kwargs, result)) if isinstance(x, Tensor)]
         largest = max((x.numel() for x in tensors), default=0)
+        made = {_memory(x): x for x in tree_leaves(result) if isinstance(x, Tensor)}
+        self.allocated[name] += sum(
+            x.untyped_storage().nbytes() for place, x in made.items() if place not in given
+        )
         if func._overloadpacket in flop_registry:
             formula = flop_registry[func._overloadpacket]
             self.flops[name] += int(formula(*args, **kwargs, out_val=result))
@@ -101,6 +119,10 @@ class Work(TorchDispatchMode):
     def total(self) -> int:
         """Floating-point operations, an element visited counted as one."""
         return self.flops.total() + self.elements.total()
+
+
+def _memory(x: Tensor) -> int:
+    return x.untyped_storage().data_ptr()
 
 
 def _solve(matrix: Tensor, right: Tensor, *_: Any) -> int:

@@ -1,33 +1,58 @@
 """Facts about a mixer, each with its evidence, from cheap to dear."""
 
+import functools
 from collections.abc import Callable, Mapping
 
 from move37.records import CheckResult
+from move37.verify.building import check_builds
 from move37.verify.causality import check_causality, check_independence, check_prefix
-from move37.verify.complexity import check_subquadratic
-from move37.verify.interface import (
-    check_finite,
-    check_gradients,
-    check_interface,
-    check_repeatable,
+from move37.verify.complexity import check_memory, check_subquadratic
+from move37.verify.function import check_repeatable, check_restorable, restore, settings
+from move37.verify.interface import check_finite, check_interface, check_precision
+from move37.verify.protocol import (
+    check_chunking,
+    check_decoding,
+    check_documents,
+    check_padding,
 )
-from move37.verify.protocol import check_decoding, check_documents
 from move37.verify.subject import Subject
+from move37.verify.training import check_gradients
 
 __all__ = ["CHECKS", "Check", "Subject"]
 
 Check = Callable[[Subject], CheckResult]
 
+
+def _undisturbed(check: Check) -> Check:
+    """The same check; what a mixer changes for everyone is set back afterwards."""
+
+    @functools.wraps(check)
+    def undisturbed(subject: Subject) -> CheckResult:
+        before = settings()
+        try:
+            return check(subject)
+        finally:
+            restore(before)
+
+    return undisturbed
+
+
 CHECKS: Mapping[str, Check] = {
-    "interface": check_interface,
-    "finite": check_finite,
-    # Before causality, which compares calls and batch rows.
-    "repeatable": check_repeatable,
-    "independence": check_independence,
-    "causality": check_causality,
-    "prefix": check_prefix,
-    "gradients": check_gradients,
-    "sub-quadratic": check_subquadratic,
-    "documents": check_documents,
-    "decoding": check_decoding,
+    "interface": _undisturbed(check_interface),
+    "builds": _undisturbed(check_builds),
+    # Before all that compares calls.
+    "repeatable": _undisturbed(check_repeatable),
+    "finite": _undisturbed(check_finite),
+    "precision": _undisturbed(check_precision),
+    "restorable": _undisturbed(check_restorable),
+    "independence": _undisturbed(check_independence),
+    "causality": _undisturbed(check_causality),
+    "prefix": _undisturbed(check_prefix),
+    "gradients": _undisturbed(check_gradients),
+    "sub-quadratic": _undisturbed(check_subquadratic),
+    "memory": _undisturbed(check_memory),
+    "documents": _undisturbed(check_documents),
+    "padding": _undisturbed(check_padding),
+    "decoding": _undisturbed(check_decoding),
+    "chunking": _undisturbed(check_chunking),
 }

@@ -1,9 +1,10 @@
-"""Does an output see its own future?
+"""Does an output see its own future, the length of the sequence, or another row?
 
 Shape letters: B batch, T time, D model width, C cuts.
 """
 
 import torch
+from torch import Tensor, nn
 
 from move37.records import CheckResult
 from move37.verify.subject import TOLERANCE, Subject, failed, moved, passed, run
@@ -12,36 +13,66 @@ LENGTH = 67  # prime: no chunk size divides it, so no chunk border hides a leak
 # Around every usual chunk edge; a mixer that divides by the length fails at each.
 PREFIXES = (1, 2, 3, 5, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 96, 127, 128, 129)
 FULL_LENGTH = 131  # prime too
-FULL_PREFIXES = (*PREFIXES, 191, 192, 193, 255, 256, 257)
+FULL_PREFIXES = (*PREFIXES, 191, 192, 193, 255, 256, 257, 511, 512, 513)
 
 
-@torch.no_grad()
 def check_causality(subject: Subject) -> CheckResult:
     """Redrawing the inputs from position t on leaves every output before t as it was.
 
     Inputs and parameters are random, in float64. Outputs are (piecewise) analytic in both, and
     an analytic function that is not zero everywhere is zero almost nowhere: a leak shows at the
-    first draw. In train mode and in eval mode, which may differ.
+    first draw. In train mode and in eval mode, which may differ, for several kinds of inputs,
+    which may take another branch; and by gradients, which may take another way than values.
     """
-    length = LENGTH if subject.level == "quick" else FULL_LENGTH
+    length = FULL_LENGTH if subject.thorough else LENGTH
     for draw in range(subject.draws):
         mixer, x_1TD = subject.random(draw, length)
-        rng = torch.Generator().manual_seed(draw)
         # One batch row per cut C: row t - 1 keeps the inputs before t and redraws the rest.
-        redrawn_CTD = torch.randn(
-            length - 1, length, subject.width, generator=rng, dtype=torch.float64
-        )
         past_CT1 = torch.ones(length, length, dtype=torch.bool).tril(-1)[1:, :, None]
         for mode in ("eval", "train"):
             mixer.train(mode == "train")
-            same_CTD = run(mixer, x_1TD.expand(length - 1, -1, -1))
-            moved_CTD = (run(mixer, torch.where(past_CT1, x_1TD, redrawn_CTD)) - same_CTD).abs()
-            moved_CTD = moved_CTD / same_CTD.abs().max().clamp(min=1)
-            leak, cut = moved_CTD.masked_fill(~past_CT1, 0).amax(dim=(1, 2)).max(dim=0)
-            if not leak <= TOLERANCE:  # written this way round so that NaN fails too
-                told = f"an output before t={int(cut) + 1} moved by {leak:.1e}"
-                return failed("causality", f"{told} with the inputs from there on ({mode} mode)")
+            told = _seen_by_value(subject, mixer, past_CT1, draw)
+            if told is None and (subject.thorough or mode == "eval"):
+                told = _seen_by_gradient(mixer, x_1TD.expand(length - 1, -1, -1), past_CT1)
+            if told is not None:
+                return failed("causality", f"{told} ({mode} mode)")
     return passed("causality", f"{length - 1} cuts, nothing moved by {TOLERANCE:.0e}")
+
+
+@torch.no_grad()
+def _seen_by_value(subject: Subject, mixer: nn.Module, past_CT1: Tensor, draw: int) -> str | None:
+    cuts, length = past_CT1.shape[:2]
+    x_CTD = subject.inputs(draw, cuts, length)
+    redrawn_CTD = torch.where(past_CT1, x_CTD, subject.inputs(draw + 1, cuts, length))
+    same_CTD = run(mixer, x_CTD)
+    # A large input may overflow in an honest mixer: such a row shows nothing.
+    shown_C = same_CTD.isfinite().all(dim=2).all(dim=1)
+    if shown_C.sum() < cuts / 2:
+        return "outputs are not finite for inputs of size 4"
+    scale = same_CTD[shown_C].abs().max().clamp(min=1)
+    moved_CTD = ((run(mixer, redrawn_CTD) - same_CTD).abs() / scale)[shown_C]
+    leak, place = moved_CTD.masked_fill(~past_CT1[shown_C], 0).amax(dim=(1, 2)).max(dim=0)
+    if leak <= TOLERANCE:  # written this way round so that NaN fails too
+        return None
+    cut = int(shown_C.nonzero()[place]) + 1
+    return f"an output before t={cut} moved by {leak:.1e} with the inputs from there on"
+
+
+def _seen_by_gradient(mixer: nn.Module, x_CTD: Tensor, past_CT1: Tensor) -> str | None:
+    x_CTD = x_CTD.clone().requires_grad_()
+    rng = torch.Generator().manual_seed(0)
+    y_CTD = run(mixer, x_CTD)
+    if not y_CTD.requires_grad:
+        return None  # `gradients` says so
+    weight_CTD = torch.randn(y_CTD.shape, generator=rng, dtype=y_CTD.dtype) * past_CT1
+    (gradient_CTD,) = torch.autograd.grad((y_CTD * weight_CTD).sum(), x_CTD, allow_unused=True)
+    if gradient_CTD is None:
+        return None
+    size_CT = gradient_CTD.abs().amax(dim=2) / gradient_CTD.abs().max().clamp(min=1)
+    leak, cut = size_CT.masked_fill(past_CT1[..., 0], 0).amax(dim=1).max(dim=0)
+    if leak <= TOLERANCE:
+        return None
+    return f"outputs before t={int(cut) + 1} have a gradient of {leak:.1e} from there on"
 
 
 @torch.no_grad()
@@ -51,7 +82,7 @@ def check_prefix(subject: Subject) -> CheckResult:
     No perturbation at a fixed length finds a mixer that divides by the length, or that takes
     another branch when the length is a multiple of its chunk.
     """
-    prefixes = PREFIXES if subject.level == "quick" else FULL_PREFIXES
+    prefixes = FULL_PREFIXES if subject.thorough else PREFIXES
     for draw in range(subject.draws):
         mixer, x_1TD = subject.random(draw, max(prefixes) + 1)
         whole_1TD = run(mixer, x_1TD)
@@ -68,16 +99,17 @@ def check_independence(subject: Subject) -> CheckResult:
     """A batch row gives the same alone, beside others, and beside changed others."""
     for draw in range(subject.draws):
         mixer, x_1TD = subject.random(draw, 35)
-        rng = torch.Generator().manual_seed(draw)
-        others_BTD = torch.randn(2, 3, 35, subject.width, generator=rng, dtype=torch.float64)
+        # Large ones too: a threshold over the whole batch then falls elsewhere.
+        others = subject.inputs(draw, 3, 35), subject.inputs(draw + 1, 6, 35)[-3:]
         for mode in ("eval", "train"):
             mixer.train(mode == "train")
-            first, second = (
-                run(mixer, torch.cat([x_1TD, others]))[:1] for others in others_BTD.unbind()
-            )
+            first, second = (run(mixer, torch.cat([x_1TD, other]))[:1] for other in others)
             gap = moved(first, second)
             if mode == "eval":  # with dropout, the dice of a row depend on the batch
-                gap = max(gap, moved(run(mixer, x_1TD), first), key=lambda v: v if v == v else 2.0)
+                alone = run(mixer, x_1TD)
+                last = run(mixer, torch.cat([others[1], x_1TD]))[-1:]
+                gaps = [gap, moved(alone, first), moved(alone, last)]
+                gap = next((v for v in gaps if v != v), max(gaps))
             if not gap <= TOLERANCE:
                 told = f"a row moves by {gap:.1e} when the other rows change ({mode} mode)"
                 return failed("independence", told)

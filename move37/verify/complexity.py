@@ -1,44 +1,94 @@
-"""Does the work grow slower than the square of the length? Counted, never timed."""
+"""Do work and memory grow slower than the square of the length? Counted, never timed."""
+
+from collections import Counter
+from itertools import pairwise
+from typing import Any
 
 import torch
+from torch import Tensor
 
 from move37.nn.counting import Work
 from move37.records import CheckResult
 from move37.verify.subject import Subject, failed, passed, run
 
-SHORT, LONG = 256, 1024
-# Work per token may grow by this from SHORT to LONG: T log T gives 10 / 8 = 1.25, T^2 gives 4.
+SHORT, LONG, FULL_LONG = 256, 1024, 4096
+# Work per token may grow by this when T grows four times: T log T gives 10 / 8 = 1.25, T^2 gives 4.
 GROWTH = 1.35
-# An operator with less work per token than this at LONG is a constant, not a growth.
-NEGLIGIBLE = 4
+# Less per token than this at the longer length is a constant, not a growth.
+NEGLIGIBLE = {"flops": 4, "elements": 4, "calls": 0.1, "bytes allocated": 16, "bytes saved": 16}
 
 
 def check_subquadratic(subject: Subject) -> CheckResult:
-    """Work per token, forward and backward, is (all but) the same at both lengths.
+    """Work per token, forward and backward, is (all but) the same at several lengths.
 
     Each operator is judged by itself, so that a small quadratic term does not hide behind a
-    large linear one. An operator whose cost is unknown is refused.
+    large linear one; so is the number of its calls. An operator whose cost is unknown is refused.
     """
-    counted = []
-    for length in (SHORT, LONG):
-        mixer = subject.build()
-        x_BTD = torch.randn(1, length, subject.width)
-        with Work() as work:
-            run(mixer, x_BTD).sum().backward()
+    counted = _count(subject)
+    for _, work in counted:
         if work.unknown:
             told = f"the cost of {', '.join(sorted(work.unknown))} is not known"
             return failed("sub-quadratic", told)
-        counted.append(work)
-    short, long = counted
-    for name in [*long.flops, *long.elements]:
-        kind = "flops" if name in long.flops else "elements"
-        before = getattr(short, kind)[name] / SHORT
-        after = getattr(long, kind)[name] / LONG
-        if after > NEGLIGIBLE and after > GROWTH * before:
-            told = (
-                f"{name} does {before:,.0f} {kind} per token at T={SHORT}, {after:,.0f} at T={LONG}"
-            )
-            return failed("sub-quadratic", told)
-    ratio = long.total / LONG / (short.total / SHORT)
-    told = f"work per token grows by {ratio:.2f} from T={SHORT} to T={LONG}"
+    for (short, before), (long, after) in pairwise(counted):
+        for kind in ("flops", "elements", "calls"):
+            grown = _grown(getattr(before, kind), getattr(after, kind), kind, short, long)
+            if grown:
+                return failed("sub-quadratic", grown)
+    (short, before), (long, after) = counted[0], counted[-1]
+    ratio = after.total / long / (before.total / short)
+    told = f"work per token grows by {ratio:.2f} from T={short} to T={long}"
+    loops = {
+        name: (after.calls[name] - calls) / (long - short) for name, calls in before.calls.items()
+    }
+    if max(loops.values()) >= 1:  # a loop over chunks calls each operator less than once a token
+        told += f"; a Python loop over tokens: {sum(loops.values()):.0f} operators per token"
     return passed("sub-quadratic", told)
+
+
+def check_memory(subject: Subject) -> CheckResult:
+    """Memory per token, asked for and saved for the backward pass, does not grow either."""
+    counted = _count(subject)
+    for (short, before), (long, after) in pairwise(counted):
+        for kind, attribute in (("bytes allocated", "allocated"), ("bytes saved", "saved")):
+            told = _grown(getattr(before, attribute), getattr(after, attribute), kind, short, long)
+            if told:
+                return failed("memory", told)
+    (short, before), (long, after) = counted[0], counted[-1]
+    per_token = after.saved.total() / long
+    ratio = per_token / max(1.0, before.saved.total() / short)
+    told = f"{per_token:,.0f} bytes per token saved for the backward pass"
+    return passed("memory", f"{told}, {ratio:.2f} times those at T={short}")
+
+
+def _grown(
+    before: Counter[str], after: Counter[str], kind: str, short: int, long: int
+) -> str | None:
+    for name, total in after.items():
+        then, now = before[name] / short, total / long
+        if now > NEGLIGIBLE[kind] and now > GROWTH * then:
+            return f"{name}: {then:,.1f} {kind} per token at T={short}, {now:,.1f} at T={long}"
+    return None
+
+
+def _count(subject: Subject) -> list[tuple[int, Work]]:
+    """Returns the work of one forward and backward pass at each length."""
+    counted = []
+    for length in (SHORT, LONG, FULL_LONG) if subject.thorough else (SHORT, LONG):
+        mixer = subject.build()
+        x_BTD = torch.randn(1, length, subject.width)
+        work = Work()
+
+        def keep(tensor: Tensor, work: Work = work) -> Tensor:
+            work.save(tensor)
+            return tensor
+
+        with work, torch.autograd.graph.saved_tensors_hooks(keep, _as_it_was):
+            y_BTD = run(mixer, x_BTD)
+            if y_BTD.requires_grad:
+                y_BTD.sum().backward()
+        counted.append((length, work))
+    return counted
+
+
+def _as_it_was(tensor: Any) -> Any:
+    return tensor

@@ -1,17 +1,28 @@
-"""Is it a mixer at all? Shapes, finite numbers, a function, gradients.
+"""Is it a mixer at all? Shapes, finite numbers, every precision.
 
 Shape letters: B batch, T time, D model width.
 """
 
+import traceback
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from move37.records import CheckResult
-from move37.verify.subject import Subject, failed, moved, passed, run
+from move37.verify.subject import Subject, failed, passed, run
 
 # 1, odd, prime, around the usual chunk sizes.
 LENGTHS = (1, 2, 5, 63, 64, 65, 130)
-SCALES = (0.0, 1e-3, 1.0, 30.0)
+FULL_LENGTHS = (*LENGTHS, 127, 128, 129, 1021)
+SCALES = (0.0, 1e-3, 1.0, 30.0, 1e3)
+# Biases of this size hold a gate open or shut.
+SHUT = 10.0
+STEPS, RATE = 200, 1e-2  # of the full level's training
 
 
 @torch.no_grad()
@@ -20,12 +31,13 @@ def check_interface(subject: Subject) -> CheckResult:
     mixer = subject.build()
     if not isinstance(mixer, nn.Module):
         return failed("interface", f"expected an nn.Module, got {type(mixer).__name__}")
+    lengths = FULL_LENGTHS if subject.thorough else LENGTHS
     for dtype in (torch.float32, torch.float64):
         mixer = mixer.to(dtype)
-        for batch, length in [(2, length) for length in LENGTHS] + [(1, 7), (7, 3)]:
+        for batch, length in [(2, length) for length in lengths] + [(1, 7), (7, 3)]:
             x_BTD = torch.randn(batch, length, subject.width, dtype=dtype)
             y = run(mixer, x_BTD)
-            if not isinstance(y, torch.Tensor):
+            if not isinstance(y, Tensor):
                 told = f"forward returned {type(y).__name__}; a mixer returns one tensor (B, T, D)"
                 return failed("interface", told)
             if y.shape != x_BTD.shape or y.dtype != dtype:
@@ -34,87 +46,161 @@ def check_interface(subject: Subject) -> CheckResult:
                     f"{tuple(x_BTD.shape)} {dtype}; a mixer keeps (B, T, D) and the dtype"
                 )
                 return failed("interface", told)
-    return passed("interface", f"keeps (B, T, D) for T from 1 to {LENGTHS[-1]}, two dtypes")
+    return passed("interface", f"keeps (B, T, D) for T from 1 to {max(lengths)}, two dtypes")
 
 
 def check_finite(subject: Subject) -> CheckResult:
-    """Outputs and gradients are numbers, for zero, small, usual and large inputs."""
-    length = 256 if subject.level == "quick" else 1024
+    """Outputs and gradients are numbers: for zero, small, usual and large inputs, and open gates.
+
+    At the full level also while it is trained at a high rate.
+    """
+    length = 1024 if subject.thorough else 256
     for draw in range(subject.draws):
         mixer = subject.build(draw)
         rng = torch.Generator().manual_seed(draw)
         for scale in SCALES:
-            for kind in ("random", "constant"):
-                shape = (2, length if kind == "random" else 1, subject.width)
-                x_BTD = torch.randn(shape, generator=rng).expand(2, length, -1) * scale
-                y_BTD = run(mixer, x_BTD)
-                mixer.zero_grad()
-                y_BTD.sum().backward()
-                gradients = [p.grad for p in mixer.parameters() if p.grad is not None]
-                for name, tensors in (("output", [y_BTD]), ("gradient", gradients)):
-                    if not all(bool(tensor.isfinite().all()) for tensor in tensors):
-                        told = (
-                            f"{name} is not finite for {kind} inputs of size {scale:g}, T={length}"
-                        )
-                        return failed("finite", told)
-    return passed("finite", f"inputs of size {SCALES[0]:g} to {SCALES[-1]:g}, T={length}")
+            for kind, distinct in (("random", length), ("constant", 1), ("repeated", 4)):
+                x_BTD = scale * torch.randn(2, distinct, subject.width, generator=rng)
+                x_BTD = x_BTD.repeat(1, length // distinct, 1)
+                told = _not_finite(mixer, x_BTD)
+                if told:
+                    told += f" for {kind} inputs of size {scale:g}, T={length}"
+                    return failed("finite", told)
+        for bias in (SHUT, -SHUT):
+            told = _not_finite(_with_biases(subject.build(draw), bias), x_BTD / SCALES[-1])
+            if told:
+                return failed("finite", f"{told} where all biases are {bias:g}, T={length}")
+    told = f"inputs of size {SCALES[0]:g} to {SCALES[-1]:g}, biases of {SHUT:g}, T={length}"
+    if subject.thorough:
+        step = _diverges(subject)
+        if step is not None:
+            return failed("finite", f"not finite after {step} AdamW steps at a rate of {RATE:g}")
+        told += f", {STEPS} optimiser steps at a rate of {RATE:g}"
+    return passed("finite", told)
+
+
+def _not_finite(mixer: nn.Module, x_BTD: Tensor) -> str | None:
+    """Says what of output and gradients is not finite, if anything."""
+    mixer.zero_grad()
+    y_BTD = run(mixer, x_BTD)
+    if y_BTD.requires_grad:
+        y_BTD.sum().backward()
+    gradients = [p.grad for p in mixer.parameters() if p.grad is not None]
+    for name, tensors in (("output", [y_BTD]), ("gradient", gradients)):
+        if not all(bool(tensor.isfinite().all()) for tensor in tensors):
+            return f"{name} is not finite"
+    return None
 
 
 @torch.no_grad()
-def check_repeatable(subject: Subject) -> CheckResult:
-    """A second call gives the identical result, whatever was called in between.
-
-    Nothing is left behind: no parameter, no buffer, and not the global dice.
-    """
-    mixer = subject.build().eval()
-    rng = torch.Generator().manual_seed(0)
-    x_BTD = torch.randn(2, 33, subject.width, generator=rng)
-    other_BTD = torch.randn(3, 50, subject.width, generator=rng)
-    before = {name: value.clone() for name, value in mixer.state_dict().items()}
-    first_BTD = run(mixer, x_BTD)
-    for what, between in (("an identical call", x_BTD), ("a call of another length", other_BTD)):
-        run(mixer, between)
-        again = moved(run(mixer, x_BTD), first_BTD)
-        if not again == 0:
-            return failed("repeatable", f"after {what} the same input gives {again:.1e} elsewhere")
-    dice = torch.random.get_rng_state()
-    mixer(x_BTD)
-    if not torch.equal(dice, torch.random.get_rng_state()):
-        return failed("repeatable", "a forward in eval mode draws from the global generator")
-    for name, value in mixer.state_dict().items():
-        if name not in before or not torch.equal(before[name], value):
-            return failed("repeatable", f"a forward in eval mode changes {name} in the state dict")
-    mixer.train()
-    run(mixer, other_BTD)
-    again = moved(run(mixer.eval(), x_BTD), first_BTD)
-    if not again == 0:
-        return failed("repeatable", f"a forward in train mode moves later outputs by {again:.1e}")
-    return passed("repeatable", "the same input gives the same output, also after other calls")
+def _with_biases(mixer: nn.Module, value: float) -> nn.Module:
+    for name, parameter in mixer.named_parameters():
+        if name.rpartition(".")[2] == "bias":
+            parameter.fill_(value)
+    return mixer
 
 
-def check_gradients(subject: Subject) -> CheckResult:
-    """Within a few optimiser steps, every parameter gets a gradient.
-
-    Not at once: behind a gate that starts at zero it comes with the second step. Behind two
-    such gates it never comes.
-    """
+def _diverges(subject: Subject) -> int | None:
+    """Returns the step at which training stops being finite, if it does."""
     mixer = subject.build().train()
+    optimizer = torch.optim.AdamW(mixer.parameters(), lr=RATE, betas=(0.9, 0.95))
     rng = torch.Generator().manual_seed(0)
-    waiting = {name for name, parameter in mixer.named_parameters() if parameter.requires_grad}
-    if not waiting:
-        return failed("gradients", "the mixer has no parameters to train")
-    total = len(waiting)
-    optimizer = torch.optim.SGD(mixer.parameters(), lr=0.1)
-    for length in (67, 67, 67, 67, 1024):  # the last for parameters that only long inputs reach
-        x_BTD = torch.randn(2, length, subject.width, generator=rng)
-        target_BTD = torch.randn(2, length, subject.width, generator=rng)
+    for step in range(1, STEPS + 1):
+        x_BTD = torch.randn(4, 32, subject.width, generator=rng)
+        # To say what came a step before: a target that only memory reaches.
+        loss = (run(mixer, x_BTD)[:, 1:] - x_BTD[:, :-1]).square().mean()
         optimizer.zero_grad()
-        (run(mixer, x_BTD) * target_BTD).sum(dim=-1).square().mean().backward()
-        for name, parameter in mixer.named_parameters():
-            if parameter.grad is not None and bool((parameter.grad != 0).any()):
-                waiting.discard(name)
-        if not waiting:
-            return passed("gradients", f"all {total} parameter tensors get a gradient")
+        loss.backward()
         nn.utils.clip_grad_norm_(mixer.parameters(), 1.0)
         optimizer.step()
-    return failed("gradients", f"no gradient reaches {', '.join(sorted(waiting))}")
+        if not loss.isfinite():
+            return step
+    return None if all(bool(p.isfinite().all()) for p in mixer.parameters()) else STEPS
+
+
+@torch.no_grad()
+def check_precision(subject: Subject) -> CheckResult:
+    """Works in the precision that it is given: float64 stays, bfloat16 and autocast are finite.
+
+    A cast by name to a narrower type makes float64 useless, and with it every proof.
+    """
+    rng = torch.Generator().manual_seed(0)
+    x_BTD = torch.randn(2, 35, subject.width, generator=rng)
+    with _Narrowing() as narrowing:
+        run(subject.build().double(), x_BTD.double())
+    if narrowing.found:
+        told = f"in float64 it casts to {' and '.join(sorted(narrowing.found))}"
+        where = f" ({narrowing.line})" if narrowing.line else ""
+        return failed("precision", f"{told}{where}: use the type of the input")
+
+    exact_BTD, notes = run(subject.build(), x_BTD), []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that an operator takes a slower way
+        halves = list(_in_half(subject, x_BTD))
+    for name, y_BTD in halves:
+        if isinstance(y_BTD, Exception):
+            told = " ".join(str(y_BTD).split())[:200]
+            return failed("precision", f"in {name} it raises {type(y_BTD).__name__}: {told}")
+        if isinstance(y_BTD, str):
+            notes.append(f"{name}: {y_BTD}")
+            continue
+        if not y_BTD.isfinite().all():
+            return failed("precision", f"output is not finite in {name}")
+        scale = exact_BTD.abs().max().clamp(min=1e-6)
+        gap = ((y_BTD.to(exact_BTD) - exact_BTD).abs().max() / scale).item()
+        notes.append(f"{name} differs by {gap:.1%}")
+    return passed("precision", f"no cast in float64; {', '.join(notes)}")
+
+
+def _in_half(subject: Subject, x_BTD: Tensor) -> Iterator[tuple[str, Tensor | str | Exception]]:
+    """Yields the output in bfloat16 and under autocast, or why there is none."""
+    for name in ("bfloat16", "autocast"):
+        try:
+            if name == "bfloat16":
+                yield name, run(subject.build().bfloat16(), x_BTD.bfloat16())
+            else:
+                with torch.autocast("cpu", torch.bfloat16):
+                    yield name, run(subject.build(), x_BTD)
+        except (RuntimeError, NotImplementedError) as error:
+            # An operator that PyTorch has in no such precision (FFT) is not the mixer's fault.
+            lacking = next((w for w in _LACKING if w in str(error)), None)
+            if lacking is None:
+                yield name, error
+            else:
+                yield name, "an operator lacks it"
+
+
+_LACKING = ("not implemented for", "Unsupported dtype", "not supported")
+
+
+# They take a tensor for its device only.
+_FACTORIES = ("new_", "empty")
+
+
+class _Narrowing(TorchDispatchMode):
+    """Notes each operator that makes a narrower floating-point tensor out of a float64 one."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.found: set[str] = set()
+        self.line = ""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        name = func.overloadpacket.__name__
+        given = [x for x in tree_leaves(args) if isinstance(x, Tensor)]
+        wide = any(x.dtype == torch.float64 for x in given)
+        if wide and not name.startswith(_FACTORIES) and not name.endswith("_like"):
+            for x in tree_leaves(result):
+                if isinstance(x, Tensor) and x.is_floating_point() and x.dtype != torch.float64:
+                    self.found.add(str(x.dtype).removeprefix("torch."))
+                    self.line = self.line or _candidate_line()
+        return result
+
+
+def _candidate_line() -> str:
+    """Returns the line of the candidate's program that is being run, if it is known."""
+    for frame in reversed(traceback.extract_stack()):
+        if frame.filename == "candidate.py":
+            return f"line {frame.lineno}: {(frame.line or '').strip()[:80]}"
+    return ""

@@ -1,14 +1,18 @@
-"""What a mixer offers beyond `forward`: documents and decoding. Not offered is no failure.
+"""What a mixer offers beyond `forward`: documents, padding, decoding, chunks. Not offered is no
+failure.
 
 Shape letters: B batch, T time, D model width.
 """
 
+import copy
+from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from move37.nn.counting import state_bytes
 from move37.records import CheckResult
 from move37.verify.subject import (
     TOLERANCE,
@@ -18,35 +22,87 @@ from move37.verify.subject import (
     not_offered,
     offers_decoding,
     offers_documents,
+    offers_mask,
     passed,
     run,
 )
 
 LENGTH = 67
 BORDERS = (5, 6, 40)  # a document of one token among them
+REAL = (LENGTH, 41, 3)  # tokens of each padded row
+CHUNKS = (16, 32, 64, 128)
+# The attributes that say how long a chunk is.
+CHUNK_NAMES = ("chunk", "chunk_size", "chunk_len", "chunk_length", "block_size")
 
 
 @torch.no_grad()
 def check_documents(subject: Subject) -> CheckResult:
-    """Documents packed into one row give what they give apart."""
+    """Documents packed into one row give what they give apart; borders differ between rows."""
     mixer, x_1TD = subject.random(0, LENGTH)
     if not offers_documents(mixer):
         return not_offered("documents", "argument documents_BT in its forward")
+    x_BTD = torch.cat([x_1TD, subject.inputs(0, 1, LENGTH)])
     places_T = torch.arange(LENGTH)
-    documents_1T = torch.bucketize(places_T, torch.tensor(BORDERS), right=True)[None]
-    packed_1TD = run(mixer, x_1TD, documents_1T)
-    edges = [0, *BORDERS, LENGTH]
-    for start, end in pairwise(edges):
-        gap = moved(packed_1TD[:, start:end], run(mixer, x_1TD[:, start:end]))
-        if not gap <= TOLERANCE:
-            told = f"the document at {start}..{end - 1} moves by {gap:.1e} when packed with others"
-            return failed("documents", told)
+    rows = (BORDERS, tuple(LENGTH - border for border in reversed(BORDERS)))
+    documents_BT = torch.stack(
+        [torch.bucketize(places_T, torch.tensor(borders), right=True) for borders in rows]
+    )
+    packed_BTD = run(mixer, x_BTD, documents_BT)
+    for row, borders in enumerate(rows):
+        edges = [0, *borders, LENGTH]
+        for start, end in pairwise(edges):
+            apart_BTD = run(mixer, x_BTD[row : row + 1, start:end])
+            gap = moved(packed_BTD[row : row + 1, start:end], apart_BTD)
+            if not gap <= TOLERANCE:
+                told = f"the document at {start}..{end - 1} moves by {gap:.1e}"
+                return failed("documents", f"{told} when packed with others")
     return passed("documents", f"{len(edges) - 1} packed documents equal the documents apart")
 
 
 @torch.no_grad()
+def check_padding(subject: Subject) -> CheckResult:
+    """A row that is padded, left or right, gives what it gives alone.
+
+    Padding is told by a mask, where the forward takes `mask_BT`, or else is a document of its own.
+    """
+    mixer, x_1TD = subject.random(0, LENGTH)
+    masked = offers_mask(mixer)
+    if not masked and not offers_documents(mixer):
+        return not_offered("padding", "argument mask_BT or documents_BT in its forward")
+    rows = [x_1TD[:, :real] for real in REAL]
+    for side in ("left", "right"):
+        padded, masks = zip(*(_padded(row, side) for row in rows), strict=True)
+        x_BTD, mask_BT = torch.cat(padded), torch.cat(masks)
+        # Documents are numbered in any order.
+        marks = [mask_BT] if masked else [mask_BT.long(), 1 - mask_BT.long()]
+        for mark_BT in marks:
+            torch.manual_seed(0)
+            y_BTD = mixer(x_BTD, **{"mask_BT" if masked else "documents_BT": mark_BT})
+            for row_1TD, y_TD, mask_T in zip(rows, y_BTD, mask_BT, strict=True):
+                gap = moved(y_TD[mask_T], run(mixer, row_1TD)[0])
+                if not gap <= TOLERANCE:
+                    told = f"a row of {row_1TD.shape[1]} tokens moves by {gap:.1e}"
+                    return failed("padding", f"{told} when it is padded on the {side} to {LENGTH}")
+    return passed("padding", f"rows padded left and right to {LENGTH} equal the rows alone")
+
+
+def _padded(row_1TD: Tensor, side: str) -> tuple[Tensor, Tensor]:
+    """Returns the row and its mask, filled up to LENGTH with something that would show."""
+    missing = (1, LENGTH - row_1TD.shape[1])
+    filling_1TD = row_1TD.new_full((*missing, row_1TD.shape[2]), 3.0)
+    token_1T = torch.ones(row_1TD.shape[:2], dtype=torch.bool)
+    none_1T = torch.zeros(missing, dtype=torch.bool)
+    if side == "left":
+        return torch.cat([filling_1TD, row_1TD], 1), torch.cat([none_1T, token_1T], 1)
+    return torch.cat([row_1TD, filling_1TD], 1), torch.cat([token_1T, none_1T], 1)
+
+
+@torch.no_grad()
 def check_decoding(subject: Subject) -> CheckResult:
-    """Token by token gives what all at once gives."""
+    """Token by token gives what all at once gives; a state can be copied, and goes on from there.
+
+    Reports whether the state grows.
+    """
     mixer, x_1TD = subject.random(0, LENGTH)
     if not offers_decoding(mixer):
         return not_offered("decoding", "initial_state and step")
@@ -54,10 +110,12 @@ def check_decoding(subject: Subject) -> CheckResult:
     whole_BTD = run(mixer, x_BTD)
     decoder: Any = mixer
     # Two sequences side by side, the second one token behind: what a mixer keeps in itself
-    # instead of in the state that it returns gets mixed up.
+    # instead of in the state that it returns gets mixed up. Half way, a copy takes over.
     states = [decoder.initial_state(2), decoder.initial_state(2)]
     outputs: list[list[Tensor]] = [[], []]
     for t in range(LENGTH + 1):
+        if t == LENGTH // 2:
+            states = copy.deepcopy(states)
         for i, place in enumerate((t, t - 1)):
             if 0 <= place < LENGTH:
                 x_BD = x_BTD[:, place] if i == 0 else x_BTD[:, place].flip(0)
@@ -70,4 +128,33 @@ def check_decoding(subject: Subject) -> CheckResult:
     gap = moved(second_BTD, whole_BTD.flip(0))
     if not gap <= TOLERANCE:
         return failed("decoding", f"two sequences decoded side by side move by {gap:.1e}")
-    return passed("decoding", f"{LENGTH} steps equal one forward, also two at a time")
+    early, late = (state_bytes(mixer.float(), width=subject.width, tokens=n) for n in (80, 160))
+    assert early is not None
+    assert late is not None
+    size = f"a state of {late:,} bytes" if late == early else f"a state that grows, {late:,} bytes"
+    return passed("decoding", f"{LENGTH} steps equal one forward, also two at a time; {size}")
+
+
+@torch.no_grad()
+def check_chunking(subject: Subject) -> CheckResult:
+    """The outputs do not depend on the size of the chunks, where there is one to choose."""
+    mixer, x_1TD = subject.random(0, 2 * LENGTH)
+    found = list(_chunk_sizes(mixer))
+    if not found:
+        return not_offered("chunking", f"integer named {', '.join(CHUNK_NAMES[:-1])}")
+    expected_1TD = run(mixer, x_1TD)
+    for size in CHUNKS:
+        for module, name in found:
+            setattr(module, name, size)
+        gap = moved(run(mixer, x_1TD), expected_1TD)
+        if not gap <= TOLERANCE:
+            told = f"with {found[0][1]}={size} the outputs move by {gap:.1e}"
+            return failed("chunking", told)
+    return passed("chunking", f"chunks of {', '.join(map(str, CHUNKS))} give the same outputs")
+
+
+def _chunk_sizes(mixer: nn.Module) -> Iterator[tuple[nn.Module, str]]:
+    for module in mixer.modules():
+        for name in CHUNK_NAMES:
+            if type(vars(module).get(name)) is int:
+                yield module, name

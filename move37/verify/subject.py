@@ -1,11 +1,11 @@
 """What a check is given, and what the checks share.
 
-Shape letters: B batch, T time, D model width.
+Shape letters: B batch, T time, D model width, R rows.
 """
 
-import copy
 import inspect
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -26,6 +26,8 @@ class Subject:
     width: int
     heads: int
     level: Level = "quick"
+    # The same with an option of its constructor changed, by what was changed: "gate=False".
+    variants: Mapping[str, MixerFactory] = field(default_factory=dict)
 
     def build(self, seed: int = 0) -> nn.Module:
         """Returns a mixer at its own initialisation."""
@@ -33,9 +35,14 @@ class Subject:
         return self.make(self.width, self.heads)
 
     @property
+    def thorough(self) -> bool:
+        """Says whether time may be spent: long sequences, many calls, optimiser steps."""
+        return self.level == "full"
+
+    @property
     def draws(self) -> int:
         """How many random mixers and inputs a check tries."""
-        return 1 if self.level == "quick" else 4
+        return 2 if self.thorough else 1
 
     def random(self, draw: int, length: int) -> tuple[nn.Module, Tensor]:
         """Returns a float64 mixer with redrawn parameters, in eval mode, and an input (1, T, D).
@@ -45,15 +52,26 @@ class Subject:
         """
         rng = torch.Generator().manual_seed(1000 + draw)
         x_1TD = torch.randn(1, length, self.width, generator=rng, dtype=torch.float64)
-        original = self.build(draw).double().eval()
         for std in (0.5, 0.2, 0.05):
-            mixer = copy.deepcopy(original)
+            mixer = self.build(draw).double().eval()
             with torch.no_grad():
                 for parameter in mixer.parameters():
                     parameter.normal_(std=std, generator=rng)
                 if run(mixer, x_1TD).isfinite().all():
                     return mixer, x_1TD
-        return original, x_1TD
+        return self.build(draw).double().eval(), x_1TD
+
+    def inputs(self, draw: int, rows: int, length: int) -> Tensor:
+        """Returns float64 inputs (R, T, D) of four kinds in turn, for mixers that branch by them.
+
+        Normal, positive, large, and mostly zero.
+        """
+        rng = torch.Generator().manual_seed(2000 + draw)
+        x_RTD = torch.randn(rows, length, self.width, generator=rng, dtype=torch.float64)
+        kept_RTD = torch.rand(x_RTD.shape, generator=rng) < 0.2
+        kinds = torch.stack([x_RTD, x_RTD.abs(), 4 * x_RTD, x_RTD * kept_RTD])
+        places = torch.arange(rows)
+        return kinds[(places + draw) % len(kinds), places]
 
 
 def run(mixer: nn.Module, x_BTD: Tensor, documents_BT: Tensor | None = None) -> Tensor:
@@ -74,6 +92,11 @@ def moved(a: Tensor, b: Tensor) -> float:
 def offers_documents(mixer: nn.Module) -> bool:
     """Says whether the mixer's forward takes the numbers of the documents."""
     return "documents_BT" in inspect.signature(mixer.forward).parameters
+
+
+def offers_mask(mixer: nn.Module) -> bool:
+    """Says whether the mixer's forward takes a mask: true for a token, false for padding."""
+    return "mask_BT" in inspect.signature(mixer.forward).parameters
 
 
 def offers_decoding(mixer: Any) -> bool:

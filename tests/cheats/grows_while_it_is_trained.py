@@ -11,7 +11,7 @@ class GrowsWhileItIsTrained(nn.Module):
         self.calls = 0
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        self.calls += 1
+        self.calls += self.training
         if self.training and self.calls > 20 and len(self.project) == 1:
             self.project.append(nn.Linear(self.dim, 40 * self.dim))
             self.project.append(nn.Linear(40 * self.dim, self.dim))

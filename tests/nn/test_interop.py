@@ -29,6 +29,7 @@ from move37.nn.interop import (
     stand_in,
     stand_ins,
 )
+from move37.verify.subject import offers_mask
 
 B, T, H, K, V, D = 2, 63, 3, 5, 4, 6
 CU_SEQLENS = torch.tensor([0, 1, 20, 22, 63], dtype=torch.int32)
@@ -621,8 +622,8 @@ class TestAdapter:
         }
 
     def test_a_layer_that_takes_a_mask_is_known(self) -> None:
-        assert adapt(InTuple)(8, 2).takes_mask
-        assert not adapt(Plain)(8, 2).takes_mask
+        assert offers_mask(adapt(InTuple)(8, 2))
+        assert not offers_mask(adapt(Plain)(8, 2))
 
     @pytest.mark.parametrize("kind", [TakesBordersByName, ReadsBorders])
     def test_documents_are_offered_by_a_layer_that_reads_borders(self, kind: type[Plain]) -> None:

@@ -8,7 +8,16 @@ stand-in.
 fla: https://github.com/fla-org/flash-linear-attention (Yang, Zhang et al.).
 """
 
-from move37.nn.interop.adapter import FlaMixer, PackingFlaMixer, adapt
+from move37.nn.interop.adapter import HEADS, WIDTHS, FlaMixer, PackingFlaMixer, adapt
 from move37.nn.interop.stand_ins import NoStandIn, stand_down, stand_in
 
-__all__ = ["FlaMixer", "NoStandIn", "PackingFlaMixer", "adapt", "stand_down", "stand_in"]
+__all__ = [
+    "HEADS",
+    "WIDTHS",
+    "FlaMixer",
+    "NoStandIn",
+    "PackingFlaMixer",
+    "adapt",
+    "stand_down",
+    "stand_in",
+]

@@ -7,13 +7,13 @@ the borders of the documents in it. Such layers run in half precision, and say s
 Ours: `mixer(dim, heads)`, and `forward(x_BTD, documents_BT=None)`, which returns the output, in
 the precision of the input.
 
-Not covered: decoding; padding masks (see `FlaMixer.takes_mask`).
+Not covered: decoding; documents and padding at once.
 
 Shape letters: B batch, T time, D model width, N documents in all rows together.
 """
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -23,24 +23,26 @@ from torch.overrides import TorchFunctionMode
 from move37.nn.language_model import MixerFactory
 from move37.nn.ops.kernels import borders
 
+# By these names layers take the model width, and the number of heads.
+WIDTHS = ("hidden_size", "d_model", "embed_dim", "n_embd", "model_dim", "dim", "width")
+HEADS = ("num_heads", "n_heads", "n_head", "nhead")
+
 _HALF = (torch.bfloat16, torch.float16)
 
 
 class FlaMixer(nn.Module):
-    """A layer of fla's interface as a mixer that does not offer documents.
-
-    `takes_mask` says whether the layer's forward takes `attention_mask` (B, T), 1 for a token and
-    0 for padding. Nothing passes one yet.
-    """
+    """A layer of fla's interface as a mixer that offers neither documents nor padding."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
         self.layer = layer
-        self.takes_mask = "attention_mask" in inspect.signature(layer.forward).parameters
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """Maps (B, T, D) to (B, T, D). Raises TypeError if the layer returns no tensor."""
         return self._run(x_BTD)
+
+    def _masked(self, x_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+        return self._run(x_BTD, attention_mask=mask_BT.to(torch.long))
 
     def _run(self, x_BTD: Tensor, **options: Tensor) -> Tensor:
         if x_BTD.dtype in _HALF:
@@ -63,6 +65,9 @@ class PackingFlaMixer(FlaMixer):
         """
         if documents_BT is None:
             return self._run(x_BTD)
+        return self._packed(x_BTD, documents_BT)
+
+    def _packed(self, x_BTD: Tensor, documents_BT: Tensor) -> Tensor:
         packed_1SD = x_BTD.flatten(0, 1)[None]  # S = B T
         y_1SD = self._run(packed_1SD, cu_seqlens=borders(documents_BT).int())
         if y_1SD.shape != packed_1SD.shape:
@@ -71,6 +76,26 @@ class PackingFlaMixer(FlaMixer):
                 f"{tuple(packed_1SD.shape)}; with cu_seqlens it keeps (1, B T, D)"
             )
         return y_1SD.view_as(x_BTD)
+
+
+class MaskingFlaMixer(FlaMixer):
+    """A layer whose forward takes `attention_mask`, as a mixer that offers padding."""
+
+    def forward(self, x_BTD: Tensor, mask_BT: Tensor | None = None) -> Tensor:
+        """Maps (B, T, D) to (B, T, D); the mask is true for a token and false for padding."""
+        return self._run(x_BTD) if mask_BT is None else self._masked(x_BTD, mask_BT)
+
+
+class MaskingPackingFlaMixer(PackingFlaMixer):
+    """A layer whose forward takes both, though not at once."""
+
+    def forward(
+        self, x_BTD: Tensor, documents_BT: Tensor | None = None, mask_BT: Tensor | None = None
+    ) -> Tensor:
+        """Maps (B, T, D) to (B, T, D), with documents or with a mask (true for a token)."""
+        if mask_BT is not None:
+            return self._masked(x_BTD, mask_BT)
+        return super().forward(x_BTD, documents_BT)
 
 
 class _InputPrecision(TorchFunctionMode):
@@ -95,21 +120,32 @@ class _InputPrecision(TorchFunctionMode):
         return func(*args, **kwargs)
 
 
-def adapt(kind: type[nn.Module]) -> MixerFactory:
+def adapt(kind: type[nn.Module], options: Mapping[str, Any] | None = None) -> MixerFactory:
     """Returns what builds the mixer from (width, heads) around a layer class of fla's interface.
 
-    The class takes `hidden_size` and is given `num_heads` where it takes that; where it also takes
-    `head_dim`, it is given width / heads: a fixed head size would make the mixer's size independent
-    of the model's. All else stays at the layer's defaults.
+    The class takes `hidden_size`, or the width by another of `WIDTHS`, and is given `num_heads`
+    where it takes that; where it also takes `head_dim`, it is given width / heads: a fixed head
+    size would make the mixer's size independent of the model's. All else stays at the layer's
+    defaults, or is as `options` say.
     """
     taken = inspect.signature(kind).parameters
 
     def make(width: int, heads: int) -> nn.Module:
-        sizes = {"hidden_size": width, "num_heads": heads, "head_dim": max(1, width // heads)}
-        layer = kind(**{name: size for name, size in sizes.items() if name in taken})
-        return PackingFlaMixer(layer) if takes_cu_seqlens(layer) else FlaMixer(layer)
+        sizes = dict.fromkeys(WIDTHS, width) | dict.fromkeys(HEADS, heads)
+        sizes["head_dim"] = max(1, width // heads)
+        named = {name: size for name, size in sizes.items() if name in taken}
+        layer = kind(**(named | dict(options or {})))
+        packs, masks = takes_cu_seqlens(layer), takes_mask(layer)
+        if packs:
+            return MaskingPackingFlaMixer(layer) if masks else PackingFlaMixer(layer)
+        return MaskingFlaMixer(layer) if masks else FlaMixer(layer)
 
     return make
+
+
+def takes_mask(layer: nn.Module) -> bool:
+    """Says whether the layer's forward takes `attention_mask` (B, T)."""
+    return "attention_mask" in inspect.signature(layer.forward).parameters
 
 
 def takes_cu_seqlens(layer: nn.Module) -> bool:

@@ -55,6 +55,31 @@ def _by_rows(operator: _Operator) -> _Operator:
     return cast(_Operator, by_rows)
 
 
+def _in_one_type(operator: _Operator) -> _Operator:
+    """The same for inputs of several types, as autocast makes them: all take the widest one."""
+
+    @functools.wraps(operator)
+    def in_one_type(*inputs: Any, **options: Any) -> Tensor:
+        given = [x for x in (*inputs, *options.values()) if isinstance(x, Tensor)]
+        device = given[0].device.type
+        types = {x.dtype for x in given if x.is_floating_point()}
+        automatic = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+        if len(types) == 1 and not automatic:
+            return operator(*inputs, **options)
+        wide = functools.reduce(torch.promote_types, types)
+
+        def widened(x: Any) -> Any:
+            return x.to(wide) if isinstance(x, Tensor) and x.is_floating_point() else x
+
+        with torch.autocast(device, enabled=False):
+            return operator(
+                *map(widened, inputs), **{name: widened(x) for name, x in options.items()}
+            )
+
+    return cast(_Operator, in_one_type)
+
+
+@_in_one_type
 @_by_rows
 def linear_attention(
     q_BTHK: Tensor,
@@ -69,6 +94,7 @@ def linear_attention(
     return _recurrence(q_BTHK, k_BTHK, v_BTHV, None, log_decay, documents_BT, chunk)
 
 
+@_in_one_type
 @_by_rows
 def delta_rule(
     q_BTHK: Tensor,
@@ -84,6 +110,7 @@ def delta_rule(
     return _recurrence(q_BTHK, k_BTHK, v_BTHV, beta_BTH, log_decay, documents_BT, chunk)
 
 
+@_in_one_type
 @_by_rows
 def generalized_delta_rule(
     q_BTHK: Tensor,
@@ -144,6 +171,7 @@ def generalized_delta_rule(
     return _join(o, B, T)
 
 
+@_in_one_type
 @_by_rows
 def momentum_delta_rule(
     q_BTHK: Tensor,

@@ -1,0 +1,63 @@
+"""Verifies the mixer of one file: every check, in the lab's child process, and no training."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from move37.lab.client import Lab, Progress
+from move37.presets import CHECKS
+from move37.records import Audit, Audited, Crashed, InputError, Level, Rejected
+
+# About the size of a laptop run's mixers, twice over.
+WIDTH, HEADS = 64, 4
+LIMIT_SECONDS = 600.0
+LIMIT_BYTES = 4 << 30
+
+# All but the one that asks for a task's budget of parameters.
+NAMES = tuple(name for name in CHECKS if name != "fits")
+
+
+class Target(NamedTuple):
+    """A file, and the mixer in it that is meant; None: the only one."""
+
+    file: Path
+    mixer: str | None
+
+
+def target_of(text: str) -> Target:
+    """Reads FILE or FILE:CLASS."""
+    file, colon, mixer = text.rpartition(":")
+    if colon and mixer.isidentifier() and not Path(text).exists():
+        return Target(Path(file), mixer)
+    return Target(Path(text), None)
+
+
+def make_audit(
+    target: Target, *, only: Sequence[str] = (), level: Level, width: int, heads: int
+) -> Audit:
+    """Returns the audit of a file; raises InputError if that or a check's name cannot be used."""
+    unknown = [name for name in only if name not in NAMES]
+    if unknown:
+        raise InputError(f"no check {unknown[0]!r}: expected one of {', '.join(NAMES)}")
+    try:
+        source = target.file.read_text("utf-8")
+    except OSError as error:
+        raise InputError(f"cannot read {target.file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{target.file} is not UTF-8 text: expected a Python file") from None
+    checks = tuple(name for name in NAMES if not only or name in only)
+    return Audit(source, target.mixer, checks, level, width, heads, LIMIT_SECONDS, LIMIT_BYTES)
+
+
+def verify(audit: Audit, file: Path, progress: Progress = lambda stage: None) -> Audited | Crashed:
+    """Returns every verdict, or how the child ended before it had them.
+
+    Raises InputError if there is nothing to verify: the program cannot be loaded, or has no mixer.
+    """
+    with Lab() as lab:
+        outcome = lab.audit(audit, progress)
+    if isinstance(outcome, Rejected):
+        raise InputError(f"{file} cannot be verified: {outcome.evidence}")
+    if isinstance(outcome, Crashed) and outcome.stage in ("start", "load"):
+        raise InputError(f"{file} cannot be loaded: {outcome.error}")
+    return outcome

@@ -1,0 +1,109 @@
+"""Can it be built: at every size, with its options, without data, and with all of it initialised?
+
+Shape letters: B batch, T time, D model width, H heads.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from move37.records import CheckResult
+from move37.verify.subject import Subject, failed, passed, run
+
+# (D, H), odd ones and heads that do not divide the width among them.
+SIZES = ((16, 1), (32, 2), (32, 4), (48, 3), (33, 1), (21, 3), (20, 3))
+LENGTH = 19
+# Raised at construction, these say that a size or an option is not offered.
+REFUSALS = (ValueError, AssertionError, NotImplementedError)
+
+
+def check_builds(subject: Subject) -> CheckResult:
+    """What its constructor accepts works, without data, and no number is left to chance.
+
+    A constructor may refuse a size or an option, by ValueError, AssertionError or
+    NotImplementedError; what it accepts has to run and keep the shape.
+    """
+    told = _left_to_chance(subject) or _without_data(subject)
+    if told:
+        return failed("builds", told)
+    refused = []
+    attempts = [(f"width {D}, {H} heads", subject.make, D, H) for D, H in SIZES]
+    attempts += [
+        (option, make, subject.width, subject.heads) for option, make in subject.variants.items()
+    ]
+    for what, make, D, H in attempts:
+        torch.manual_seed(0)
+        try:
+            mixer = make(D, H)
+        except REFUSALS:
+            refused.append(what)
+            continue
+        x_BTD = torch.randn(2, LENGTH, D)
+        try:
+            with torch.no_grad():
+                y_BTD = run(mixer, x_BTD)
+        except Exception as error:  # noqa: BLE001  whatever it raises is the evidence
+            return failed("builds", f"built with {what}, its forward raises {_in_short(error)}")
+        if y_BTD.shape != x_BTD.shape or not y_BTD.isfinite().all():
+            return failed("builds", f"with {what} it does not give finite numbers (B, T, D)")
+    told = f"{len(attempts) - len(refused)} sizes and options, all parameters initialised"
+    return passed("builds", told + (f"; refuses {', '.join(refused)}"[:200] if refused else ""))
+
+
+def _in_short(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:150]}"
+
+
+def _left_to_chance(subject: Subject) -> str | None:
+    """Says which parameter or buffer nobody has set: memory that is asked for is NaN meanwhile."""
+    with _poisoned_memory():
+        mixer = subject.build()
+    for name, value in (*mixer.named_parameters(), *mixer.named_buffers()):
+        untouched = value.is_floating_point() and value.isnan().any()
+        if untouched:
+            return f"{name} is never initialised"
+    return None
+
+
+@contextmanager
+def _poisoned_memory() -> Iterator[None]:
+    """Within it, PyTorch fills memory that it has not set (torch.empty) with NaN."""
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    memory: Any = torch.utils.deterministic  # its attributes are made at run time
+    filling = memory.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    memory.fill_uninitialized_memory = True
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(deterministic)
+        memory.fill_uninitialized_memory = filling
+
+
+def _without_data(subject: Subject) -> str | None:
+    """Says what differs when it is built on the meta device, as large models are."""
+    mixer = subject.build()
+    empty: Any
+    try:
+        with torch.device("meta"):
+            empty = subject.build()
+    except Exception as error:  # noqa: BLE001  whatever it raises is the evidence
+        return f"on the meta device it raises {_in_short(error)}"
+    shapes = {name: (p.shape, p.dtype) for name, p in mixer.named_parameters()}
+    if shapes != {name: (p.shape, p.dtype) for name, p in empty.named_parameters()}:
+        return "on the meta device it has other parameters"
+    # The model's own initialisation, where there is one for every part.
+    if not hasattr(empty, "reset_parameters"):
+        return None
+    with _poisoned_memory():
+        empty.to_empty(device="cpu")
+    for module in empty.modules():
+        if module is not empty and hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+    empty.reset_parameters()
+    for name, parameter in empty.named_parameters():
+        if not parameter.isfinite().all():
+            return f"reset_parameters leaves {name} uninitialised on the way from the meta device"
+    return None

@@ -1,0 +1,189 @@
+"""Is it a function of its input and its parameters, and of nothing else?
+
+Shape letters: B batch, T time, D model width.
+"""
+
+import copy
+import io
+import os
+import pickle
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from move37.records import CheckResult
+from move37.verify.subject import Subject, failed, moved, passed, run
+
+CALLS = 100  # between two identical ones, at the full level
+# A restored mixer repeats the same operators; only the order of threads may differ.
+RESTORED_TOLERANCE = 1e-6
+# What modules keep for themselves.
+_OWN = frozenset(vars(nn.Module())) | {"_parameters", "_buffers", "_modules"}
+
+
+@torch.no_grad()
+def check_repeatable(subject: Subject) -> CheckResult:
+    """A second call gives the identical result, whatever was called in between.
+
+    Nothing is left behind: no parameter, no buffer, no counter, and nothing global. A cache that
+    is filled once is reported.
+    """
+    mixer = subject.build().eval()
+    rng = torch.Generator().manual_seed(0)
+    x_BTD = torch.randn(2, 33, subject.width, generator=rng)
+    other_BTD = torch.randn(3, 50, subject.width, generator=rng)
+    before = {name: value.clone() for name, value in mixer.state_dict().items()}
+    empty, before_it = dict(_kept(mixer)), settings()
+    first_BTD = _output(mixer, x_BTD)
+    for name, value in settings().items():
+        if before_it[name] != value:
+            return failed("repeatable", f"a forward changes {name}")
+    between = [("an identical call", x_BTD, 1), ("a call of another length", other_BTD, 1)]
+    if subject.thorough:
+        between.append((f"{CALLS} calls", other_BTD, CALLS))
+    for what, input_BTD, calls in between:
+        for _ in range(calls):
+            run(mixer, input_BTD)
+        again = moved(_output(mixer, x_BTD), first_BTD)
+        if not again == 0:
+            return failed("repeatable", f"after {what} the same input gives {again:.1e} elsewhere")
+    torch.manual_seed(1)
+    torch.rand(5)  # a place that no seed gives
+    dice = torch.random.get_rng_state()
+    mixer(x_BTD)
+    if not torch.equal(dice, torch.random.get_rng_state()):
+        return failed("repeatable", "a forward in eval mode draws from the global generator")
+    for name, value in mixer.state_dict().items():
+        if name not in before or not torch.equal(before[name], value):
+            return failed("repeatable", f"a forward in eval mode changes {name} in the state dict")
+    last = dict(_kept(mixer))
+    run(mixer, x_BTD)
+    for name, value in _kept(mixer):
+        if last.get(name, value) != value:
+            return failed("repeatable", f"{name} changes at every call")
+    mixer.train()
+    run(mixer, other_BTD)
+    again = moved(_output(mixer.eval(), x_BTD), first_BTD)
+    if not again == 0:
+        return failed("repeatable", f"a forward in train mode moves later outputs by {again:.1e}")
+    filled = sorted(name for name, value in last.items() if empty.get(name) != value)
+    told = "the same input gives the same output, also after other calls"
+    return passed("repeatable", told + (f"; keeps {', '.join(filled)[:200]}" if filled else ""))
+
+
+def _output(mixer: nn.Module, x_BTD: Tensor) -> Tensor:
+    """Returns the output with numbers only: whether it is finite is another check."""
+    return run(mixer, x_BTD).nan_to_num()
+
+
+def check_restorable(subject: Subject) -> CheckResult:
+    """State dict, deep copy and pickle give the same function, also after it was used."""
+    mixer = subject.build(1)
+    rng = torch.Generator().manual_seed(0)
+    x_BTD = torch.randn(2, 33, subject.width, generator=rng)
+    with torch.no_grad():
+        for parameter in mixer.parameters():
+            parameter.add_(0.1 * torch.randn(parameter.shape, generator=rng))
+    mixer.train()
+    run(mixer, x_BTD).sum().backward()
+    mixer.zero_grad()
+    mixer.eval()
+    with torch.no_grad():
+        expected_BTD = run(mixer, x_BTD)
+    saved = io.BytesIO()
+    torch.save(mixer.state_dict(), saved)
+    saved.seek(0)
+    loaded = subject.build(2).eval()
+    try:
+        loaded.load_state_dict(torch.load(saved))
+    except (RuntimeError, pickle.UnpicklingError) as error:
+        told = " ".join(str(error).split())[:200]
+        return failed("restorable", f"a new mixer does not take the state dict: {told}")
+    ways = {"its state dict loaded into a new one": loaded}
+    for way, duplicate in (("deep copy", copy.deepcopy), ("pickle", _pickled)):
+        try:
+            ways[f"its {way}"] = duplicate(mixer)
+        except Exception as error:  # noqa: BLE001  whatever copying raises is the evidence
+            told = f"{type(error).__name__}: {' '.join(str(error).split())[:150]}"
+            return failed("restorable", f"{way} after a forward raises {told}")
+    with torch.no_grad():
+        for way, twin in ways.items():
+            gap = moved(run(twin.eval(), x_BTD), expected_BTD)
+            if not gap <= RESTORED_TOLERANCE:
+                return failed("restorable", f"{way} gives outputs that differ by {gap:.1e}")
+    return passed("restorable", "state dict, deep copy and pickle give the same outputs")
+
+
+def _pickled(mixer: nn.Module) -> nn.Module:
+    result: nn.Module = pickle.loads(pickle.dumps(mixer))
+    return result
+
+
+def settings() -> dict[str, Any]:
+    """Returns what a forward might change for everyone else."""
+    return {
+        "the default dtype": torch.get_default_dtype(),
+        "the default device": torch.get_default_device(),
+        "whether gradients are recorded": torch.is_grad_enabled(),
+        "whether operators are deterministic": torch.are_deterministic_algorithms_enabled(),
+        "the number of threads": torch.get_num_threads(),
+        "the environment": dict(os.environ),
+    }
+
+
+def restore(settings: dict[str, Any]) -> None:
+    """Sets what `settings` told to what it was."""
+    torch.set_default_dtype(settings["the default dtype"])
+    torch.set_default_device(settings["the default device"])
+    torch.set_grad_enabled(settings["whether gradients are recorded"])
+    torch.use_deterministic_algorithms(settings["whether operators are deterministic"])
+    torch.set_num_threads(settings["the number of threads"])
+    os.environ.clear()
+    os.environ.update(settings["the environment"])
+
+
+def _kept(mixer: nn.Module) -> Iterator[tuple[str, object]]:
+    """Yields what the mixer keeps beside parameters and buffers, by name, in comparable form.
+
+    In its modules, in their classes, and in the globals of the program.
+    """
+    for path, module in mixer.named_modules():
+        for name, value in vars(module).items():
+            if name not in _OWN:
+                yield f"{path}.{name}".lstrip("."), _form(value)
+    kinds = {type(module) for module in mixer.modules()}
+    programs = {kind.__module__ for kind in kinds if not _is_library(kind.__module__)}
+    for kind in kinds:
+        if kind.__module__ in programs:
+            for name, value in vars(kind).items():
+                if not name.startswith("__") and not callable(value):
+                    yield f"{kind.__name__}.{name}", _form(value)
+    for program in programs:
+        for name, value in vars(sys.modules.get(program)).items() if program in sys.modules else ():
+            if not name.startswith("__") and not callable(value):
+                yield name, _form(value)
+
+
+def _is_library(module: str) -> bool:
+    return module.split(".")[0] in ("torch", "builtins", "einops")
+
+
+def _form(value: object, depth: int = 3) -> object:
+    """Returns the value such that equal contents compare equal."""
+    if isinstance(value, Tensor):
+        shown = value.detach()
+        if shown.is_floating_point():
+            shown = shown.double()
+        return str(value.dtype), tuple(value.shape), shown.cpu().resolve_conj().flatten().tolist()
+    if isinstance(value, bool | int | float | complex | str | bytes | type(None)):
+        return type(value).__name__, repr(value)
+    if depth and isinstance(value, dict):
+        return [(repr(key)[:200], _form(item, depth - 1)) for key, item in value.items()]
+    if depth and isinstance(value, list | tuple | set | frozenset):
+        return [_form(item, depth - 1) for item in value]
+    if depth and hasattr(value, "__dict__") and not isinstance(value, type | nn.Module):
+        return type(value).__name__, _form(vars(value), depth - 1)
+    return type(value).__name__

@@ -1,0 +1,80 @@
+"""Can it be trained: does every parameter learn, and does the memory take part?
+
+Shape letters: B batch, T time, D model width.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+
+from move37.records import CheckResult
+from move37.verify.subject import Subject, failed, passed, run
+
+
+def check_gradients(subject: Subject) -> CheckResult:
+    """Within a few optimiser steps, every parameter gets a gradient.
+
+    Not at once: behind a gate that starts at zero it comes with the second step. Behind two
+    such gates it never comes. A loss of its own has to go through `auxiliary_loss`, which the
+    trainer reads. Reports how much of the output comes from memory.
+    """
+    mixer: Any = subject.build().train()
+    share = f"{memory_share(subject.build().eval(), subject.width):.0%} of the output is memory"
+    rng = torch.Generator().manual_seed(0)
+    waiting = {name for name, parameter in mixer.named_parameters() if parameter.requires_grad}
+    if not waiting:
+        return failed("gradients", "the mixer has no parameters to train")
+    total = len(waiting)
+    optimizer = torch.optim.SGD(mixer.parameters(), lr=0.1)
+    for length in (67, 67, 67, 67, 1024):  # the last for parameters that only long inputs reach
+        x_BTD = torch.randn(2, length, subject.width, generator=rng)
+        target_BTD = torch.randn(2, length, subject.width, generator=rng)
+        optimizer.zero_grad()
+        y_BTD = run(mixer, x_BTD)
+        auxiliary = 0 * y_BTD.sum()
+        if hasattr(mixer, "auxiliary_loss"):
+            auxiliary = mixer.auxiliary_loss()
+            if not isinstance(auxiliary, Tensor) or auxiliary.numel() != 1:
+                return failed("gradients", "auxiliary_loss() does not return one number")
+        else:
+            for name in _unread_losses(mixer):
+                told = f"{name} keeps a loss that no one reads: return it from auxiliary_loss()"
+                return failed("gradients", told)
+        loss = (y_BTD * target_BTD).sum(dim=-1).square().mean() + auxiliary.squeeze()
+        loss.backward()
+        for name, parameter in mixer.named_parameters():
+            if parameter.grad is not None and bool((parameter.grad != 0).any()):
+                waiting.discard(name)
+        if not waiting:
+            return passed("gradients", f"all {total} parameter tensors get a gradient; {share}")
+        nn.utils.clip_grad_norm_(mixer.parameters(), 1.0)
+        optimizer.step()
+    return failed("gradients", f"no gradient reaches {', '.join(sorted(waiting))}")
+
+
+@torch.no_grad()
+def memory_share(mixer: nn.Module, width: int, length: int = 64) -> float:
+    """Returns how much of the output comes from earlier tokens, 0 to 1, at initialisation.
+
+    The last output against the one that the last token gives alone, relative to the larger.
+    """
+    rng = torch.Generator().manual_seed(0)
+    x_BTD = torch.randn(8, length, width, generator=rng)
+    whole_BD, alone_BD = run(mixer, x_BTD)[:, -1], run(mixer, x_BTD[:, -1:])[:, 0]
+    size = torch.maximum(whole_BD.norm(dim=-1), alone_BD.norm(dim=-1)).clamp(min=1e-30)
+    share_B: Tensor = (whole_BD - alone_BD).norm(dim=-1) / size
+    return share_B.clamp(max=1).mean().item()
+
+
+def _unread_losses(mixer: nn.Module) -> Iterator[str]:
+    """Yields the attributes that hang on the graph of the last forward pass."""
+    for path, module in mixer.named_modules():
+        for name, value in vars(module).items():
+            if name in ("_parameters", "_buffers", "_modules"):
+                continue
+            leaves = (x for x in tree_leaves(value) if isinstance(x, Tensor))
+            if any(x.grad_fn is not None and x.numel() == 1 for x in leaves):
+                yield f"{path}.{name}".lstrip(".")

@@ -1,0 +1,14 @@
+"""Caught by causality: no value moves, but the gradient of a mean over all time comes through."""
+
+from torch import Tensor, nn
+
+
+class GradientOfTheFuture(nn.Module):
+    def __init__(self, dim: int, *, heads: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(dim, dim)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        y_BTD = self.project(x_BTD)
+        mean_B1D = y_BTD.mean(dim=1, keepdim=True)
+        return y_BTD + (mean_B1D - mean_B1D.detach())

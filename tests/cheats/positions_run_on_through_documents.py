@@ -1,0 +1,31 @@
+"""Caught by documents: places are counted from the start of the row, not of the document."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+def _since(starts_BT: Tensor, y_BTD: Tensor) -> Tensor:
+    """Returns, for each place, the sum since its start."""
+    sums_BTD = y_BTD.cumsum(dim=1)
+    return sums_BTD - (sums_BTD - y_BTD).gather(1, starts_BT[..., None].expand_as(y_BTD))
+
+
+def _starts(new_BT: Tensor) -> Tensor:
+    """Returns the place of the latest start, given where documents start after the first token."""
+    places_BT = torch.arange(1, new_BT.shape[1] + 1).expand_as(new_BT) * new_BT
+    return F.pad(places_BT, (1, 0)).cummax(dim=1).values
+
+
+class PositionsRunOnThroughDocuments(nn.Module):
+    def __init__(self, dim: int, *, heads: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(dim, dim)
+        self.rate = nn.Parameter(torch.linspace(0.01, 1, dim))
+
+    def forward(self, x_BTD: Tensor, documents_BT: Tensor | None = None) -> Tensor:
+        angle_TD = self.rate * torch.arange(x_BTD.shape[1]).to(x_BTD)[:, None]
+        y_BTD = self.project(x_BTD) + angle_TD.sin()
+        if documents_BT is None:
+            return y_BTD.cumsum(dim=1)
+        return _since(_starts(documents_BT[:, 1:] != documents_BT[:, :-1]), y_BTD)
