@@ -40,7 +40,7 @@ def check_builds(subject: Subject) -> CheckResult:
         except REFUSALS:
             refused.append(what)
             continue
-        x_BTD = torch.randn(2, LENGTH, D)
+        x_BTD = torch.randn(2, LENGTH, D, generator=subject.dice())
         try:
             with torch.no_grad():
                 y_BTD = run(mixer, x_BTD)

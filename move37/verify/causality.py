@@ -33,7 +33,7 @@ def check_causality(subject: Subject) -> CheckResult:
             mixer.train(mode == "train")
             told = _seen_by_value(subject, mixer, past_CT1, draw)
             if told is None and (subject.thorough or mode == "eval"):
-                told = _seen_by_gradient(mixer, x_1TD.expand(length - 1, -1, -1), past_CT1)
+                told = _seen_by_gradient(subject, mixer, x_1TD.expand(length - 1, -1, -1), past_CT1)
             if told is not None:
                 return failed("causality", f"{told} ({mode} mode)")
     return passed("causality", f"{length - 1} cuts, nothing moved by {TOLERANCE:.0e}")
@@ -58,9 +58,11 @@ def _seen_by_value(subject: Subject, mixer: nn.Module, past_CT1: Tensor, draw: i
     return f"an output before t={cut} moved by {leak:.1e} with the inputs from there on"
 
 
-def _seen_by_gradient(mixer: nn.Module, x_CTD: Tensor, past_CT1: Tensor) -> str | None:
+def _seen_by_gradient(
+    subject: Subject, mixer: nn.Module, x_CTD: Tensor, past_CT1: Tensor
+) -> str | None:
     x_CTD = x_CTD.clone().requires_grad_()
-    rng = torch.Generator().manual_seed(0)
+    rng = subject.dice()
     y_CTD = run(mixer, x_CTD)
     if not y_CTD.requires_grad:
         return None  # `gradients` says so

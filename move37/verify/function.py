@@ -32,7 +32,7 @@ def check_repeatable(subject: Subject) -> CheckResult:
     is filled once is reported.
     """
     mixer = subject.build().eval()
-    rng = torch.Generator().manual_seed(0)
+    rng = subject.dice()
     x_BTD = torch.randn(2, 33, subject.width, generator=rng)
     other_BTD = torch.randn(3, 50, subject.width, generator=rng)
     before = {name: value.clone() for name, value in mixer.state_dict().items()}
@@ -82,7 +82,7 @@ def _output(mixer: nn.Module, x_BTD: Tensor) -> Tensor:
 def check_restorable(subject: Subject) -> CheckResult:
     """State dict, deep copy and pickle give the same function, also after it was used."""
     mixer = subject.build(1)
-    rng = torch.Generator().manual_seed(0)
+    rng = subject.dice()
     x_BTD = torch.randn(2, 33, subject.width, generator=rng)
     with torch.no_grad():
         for parameter in mixer.parameters():

@@ -57,7 +57,7 @@ def check_finite(subject: Subject) -> CheckResult:
     length = 1024 if subject.thorough else 256
     for draw in range(subject.draws):
         mixer = subject.build(draw)
-        rng = torch.Generator().manual_seed(draw)
+        rng = subject.dice(draw)
         for scale in SCALES:
             for kind, distinct in (("random", length), ("constant", 1), ("repeated", 4)):
                 x_BTD = scale * torch.randn(2, distinct, subject.width, generator=rng)
@@ -104,7 +104,7 @@ def _diverges(subject: Subject) -> int | None:
     """Returns the step at which training stops being finite, if it does."""
     mixer = subject.build().train()
     optimizer = torch.optim.AdamW(mixer.parameters(), lr=RATE, betas=(0.9, 0.95))
-    rng = torch.Generator().manual_seed(0)
+    rng = subject.dice()
     for step in range(1, STEPS + 1):
         x_BTD = torch.randn(4, 32, subject.width, generator=rng)
         # To say what came a step before: a target that only memory reaches.
@@ -124,7 +124,7 @@ def check_precision(subject: Subject) -> CheckResult:
 
     A cast by name to a narrower type makes float64 useless, and with it every proof.
     """
-    rng = torch.Generator().manual_seed(0)
+    rng = subject.dice()
     x_BTD = torch.randn(2, 35, subject.width, generator=rng)
     with _Narrowing() as narrowing:
         run(subject.build().double(), x_BTD.double())

@@ -28,11 +28,19 @@ class Subject:
     level: Level = "quick"
     # The same with an option of its constructor changed, by what was changed: "gate=False".
     variants: Mapping[str, MixerFactory] = field(default_factory=dict)
+    seed: int = 0  # of all dice; no verdict may depend on it
 
     def build(self, seed: int = 0) -> nn.Module:
         """Returns a mixer at its own initialisation."""
-        torch.manual_seed(seed)
+        torch.manual_seed(self._seed(seed))
         return self.make(self.width, self.heads)
+
+    def dice(self, number: int = 0) -> torch.Generator:
+        """Returns a generator of its own for each number."""
+        return torch.Generator().manual_seed(self._seed(number))
+
+    def _seed(self, number: int) -> int:
+        return number + 10_000 * self.seed
 
     @property
     def thorough(self) -> bool:
@@ -50,7 +58,7 @@ class Subject:
         Redrawn, so that a leak behind a gate that starts at zero shows. Where wide parameters
         overflow (an honest mixer may take their exponential), narrower ones are drawn.
         """
-        rng = torch.Generator().manual_seed(1000 + draw)
+        rng = self.dice(1000 + draw)
         x_1TD = torch.randn(1, length, self.width, generator=rng, dtype=torch.float64)
         for std in (0.5, 0.2, 0.05):
             mixer = self.build(draw).double().eval()
@@ -66,7 +74,7 @@ class Subject:
 
         Normal, positive, large, and mostly zero.
         """
-        rng = torch.Generator().manual_seed(2000 + draw)
+        rng = self.dice(2000 + draw)
         x_RTD = torch.randn(rows, length, self.width, generator=rng, dtype=torch.float64)
         kept_RTD = torch.rand(x_RTD.shape, generator=rng) < 0.2
         kinds = torch.stack([x_RTD, x_RTD.abs(), 4 * x_RTD, x_RTD * kept_RTD])

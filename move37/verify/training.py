@@ -22,8 +22,8 @@ def check_gradients(subject: Subject) -> CheckResult:
     trainer reads. Reports how much of the output comes from memory.
     """
     mixer: Any = subject.build().train()
-    share = f"{memory_share(subject.build().eval(), subject.width):.0%} of the output is memory"
-    rng = torch.Generator().manual_seed(0)
+    share = f"{memory_share(subject):.0%} of the output is memory"
+    rng = subject.dice()
     waiting = {name for name, parameter in mixer.named_parameters() if parameter.requires_grad}
     if not waiting:
         return failed("gradients", "the mixer has no parameters to train")
@@ -56,13 +56,14 @@ def check_gradients(subject: Subject) -> CheckResult:
 
 
 @torch.no_grad()
-def memory_share(mixer: nn.Module, width: int, length: int = 64) -> float:
+def memory_share(subject: Subject, length: int = 64) -> float:
     """Returns how much of the output comes from earlier tokens, 0 to 1, at initialisation.
 
     The last output against the one that the last token gives alone, relative to the larger.
     """
-    rng = torch.Generator().manual_seed(0)
-    x_BTD = torch.randn(8, length, width, generator=rng)
+    rng = subject.dice()
+    mixer = subject.build().eval()
+    x_BTD = torch.randn(8, length, subject.width, generator=rng)
     whole_BD, alone_BD = run(mixer, x_BTD)[:, -1], run(mixer, x_BTD[:, -1:])[:, 0]
     size = torch.maximum(whole_BD.norm(dim=-1), alone_BD.norm(dim=-1)).clamp(min=1e-30)
     share_B: Tensor = (whole_BD - alone_BD).norm(dim=-1) / size
