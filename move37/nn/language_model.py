@@ -4,6 +4,7 @@ Shape letters: B batch, T time, D model width, C vocabulary.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -79,6 +80,14 @@ class LanguageModel(nn.Module):
     def size(self) -> int:
         """The number of parameters, embedding apart."""
         return count_parameters(self) - count_parameters(self.embedding)
+
+    def auxiliary_losses(self) -> list[Tensor]:
+        """Returns what the mixers that offer `auxiliary_loss` add to the loss of the last forward.
+
+        A balance of experts, for example; one number each, and in training only.
+        """
+        mixers: list[Any] = [block.mixer for block in self.blocks if isinstance(block, Block)]
+        return [one.auxiliary_loss().squeeze() for one in mixers if hasattr(one, "auxiliary_loss")]
 
     def forward(self, tokens_BT: Tensor, documents_BT: Tensor | None = None) -> Tensor:
         x_BTD = self.embedding(tokens_BT)

@@ -84,7 +84,7 @@ def train(
         if not torch.isfinite(loss):
             raise Diverged(f"the loss was {loss.item()} at step {step} of {steps}")
         optimizer.zero_grad()
-        loss.backward()
+        sum(model.auxiliary_losses(), start=loss).backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         if step in due:
