@@ -40,10 +40,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "presets": {"records", "search"},
     "catalogue": {"records"},
     "loop": OFFICE | {"presets"},
+    "auditing": {"records", "lab.client", "presets"},
     "doctor": COMPOSED,
     "terminal": COMPOSED,
     "session": COMPOSED | {"terminal", "web"},
-    "cli": COMPOSED | {"terminal", "session", "doctor", "web"},
+    "cli": COMPOSED | {"terminal", "session", "doctor", "auditing", "web"},
     "web": {"records", "results", "search", "store"},
 }
 LAB = {"lab.zygote", "lab.worker", "lab.loading", "verify", "nn", "tasks", "train"}

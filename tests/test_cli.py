@@ -334,3 +334,107 @@ def test_run_as_json_prints_an_object_per_experiment_and_the_leaderboard(
     lines = lines_of(run_smoke(path, "--experiments", "5", "--json"))
     assert set(lines[0]) == {"records", "lesson"}
     assert set(lines[-1]) == {"leaderboard"}
+
+
+# ---------------------------------------------------------------- verify
+
+CHEATS = Path(__file__).parent / "cheats"
+HONEST = Path(__file__).parent / "honest" / "shifts_tokens.py"
+
+
+def test_verify_of_an_honest_mixer_is_exit_status_0() -> None:
+    done = move37("verify", str(HONEST), "--quick")
+    assert done.returncode == 0, done.stderr
+    assert "causality" in done.stdout
+    assert "failed" not in done.stdout
+
+
+def test_verify_of_a_cheat_is_exit_status_1_and_names_the_check() -> None:
+    done = move37("verify", str(CHEATS / "future_mean.py"), "--quick", "--json")
+    assert done.returncode == 1
+    told = json.loads(done.stdout)
+    assert not told["passed"]
+    assert told["mixer"] == "FutureMean"
+    failed = [check["check"] for check in told["checks"] if check["verdict"] == "failed"]
+    assert failed == ["causality", "prefix"]
+
+
+def test_verify_goes_on_after_a_check_that_raises() -> None:
+    cheat = CHEATS / "single_token_loses_its_dimension.py"
+    done = move37("verify", str(cheat), "--quick", "--json")
+    checks = {check["check"]: check for check in json.loads(done.stdout)["checks"]}
+    assert checks["gradients"]["evidence"].startswith("raises RuntimeError")
+    assert list(checks)[-1] == "chunking"
+
+
+def test_verify_with_only_runs_only_these() -> None:
+    done = move37("verify", str(HONEST), "--only", "prefix", "--only", "interface", "--json")
+    assert [c["check"] for c in json.loads(done.stdout)["checks"]] == ["interface", "prefix"]
+
+
+LAYER = """
+class {name}(nn.Module):
+    def __init__(self, dim, *, heads):
+        super().__init__()
+        self.project = nn.Linear(dim, dim)
+
+    def forward(self, x_BTD):
+        {before}
+        return self.project(x_BTD)
+"""
+
+
+def program(*names: str, before: str = "pass") -> str:
+    return "import torch\nfrom torch import nn\n" + "".join(
+        LAYER.format(name=name, before=before) for name in names
+    )
+
+
+def test_verify_takes_the_class_that_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "two.py"
+    file.write_text(program("First", "Second"))
+    done = move37("verify", f"{file}:Second", "--only", "interface", "--json")
+    assert json.loads(done.stdout)["mixer"] == "Second"
+
+
+def test_verify_of_one_of_several_has_to_be_told_which(tmp_path: Path) -> None:
+    file = tmp_path / "two.py"
+    file.write_text(program("First", "Second"))
+    done = move37("verify", str(file))
+    assert done.returncode == 2
+    assert "found First, Second" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (None, "cannot read"),
+        ("def f(:", "SyntaxError"),
+        ("x = 1", "expected one public nn.Module class"),
+        ("import numpy", "imports numpy"),
+        ("1 / 0", "ZeroDivisionError"),
+    ],
+)
+def test_verify_of_what_cannot_be_run_is_exit_status_2(
+    text: str | None, told: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "layer.py"
+    if text is not None:
+        file.write_text(text)
+    done = move37("verify", str(file))
+    assert done.returncode == 2
+    assert told in done.stderr
+
+
+def test_verify_refuses_a_check_that_does_not_exist() -> None:
+    done = move37("verify", str(HONEST), "--only", "causal")
+    assert done.returncode == 2
+    assert "no check 'causal': expected one of interface," in done.stderr
+
+
+def test_verify_survives_a_mixer_that_ends_its_process(tmp_path: Path) -> None:
+    file = tmp_path / "ends.py"
+    file.write_text(program("Ends", before="vars(torch)['os']._exit(0)"))
+    done = move37("verify", str(file), "--quick")
+    assert done.returncode == 1
+    assert "verify: interface" in done.stderr

@@ -187,7 +187,7 @@ def _only(module: types.ModuleType) -> type[nn.Module]:
         "interface",
         "expected one public nn.Module class with __init__(self, dim, *, heads), or one layer of "
         f"fla's interface with __init__(self, hidden_size, num_heads), found {names}; "
-        "give helper classes a leading underscore",
+        "give helper classes a leading underscore, or name the class to `move37 verify FILE:CLASS`",
     )
 
 

@@ -52,12 +52,19 @@ _LINEAR = frozenset(
     "gelu_backward sigmoid_backward tanh_backward threshold_backward leaky_relu_backward "
     "hardtanh_backward hardswish_backward hardsigmoid_backward mish_backward glu glu_backward "
     "logit_backward softshrink_backward hardshrink_backward rrelu_with_noise_backward "
-    "_prelu_kernel_backward huber_loss smooth_l1_loss".split()
+    "_prelu_kernel _prelu_kernel_backward huber_loss smooth_l1_loss rrelu_with_noise hardswish "
+    "_safe_softmax upsample_nearest1d upsample_nearest1d_backward upsample_linear1d "
+    "upsample_linear1d_backward _adaptive_avg_pool2d _adaptive_avg_pool2d_backward "
+    "adaptive_max_pool2d adaptive_max_pool2d_backward grid_sampler_2d grid_sampler_2d_backward "
+    "pixel_shuffle pixel_unshuffle channel_shuffle take put index_reduce bincount histc "
+    "multinomial nansum linalg_cross rot90 block_diag logspace hann_window allclose "
+    "_linalg_check_errors _has_same_storage_numel "
+    "fake_quantize_per_tensor_affine_cachemask fake_quantize_per_channel_affine_cachemask".split()
 )
 # n log n in the length of the dimension that is worked on.
 _LOGARITHMIC = frozenset(
     "sort topk kthvalue median argsort _fft_r2c _fft_c2r _fft_c2c searchsorted unique _unique2 "
-    "unique_dim".split()
+    "unique_dim nanmedian mode isin unique_consecutive".split()
 )
 
 
@@ -154,6 +161,18 @@ _FLOPS: dict[str, Any] = {
     "_scaled_dot_product_flash_attention_for_cpu": _attention,
     "_scaled_dot_product_flash_attention_for_cpu_backward": _attention_backward,
     "_scaled_dot_product_attention_math_for_mps": _attention,
+    "_euclidean_dist": lambda a, b: 2 * a.numel() * b.shape[-2],
+    "_cdist_forward": lambda a, b, *_: 2 * a.numel() * b.shape[-2],
+    "_cdist_backward": lambda _, a, b, *__: 4 * a.numel() * b.shape[-2],
+    # Of the order of n^3 for each matrix.
+    "_linalg_solve_ex": lambda a, b, *_: 2 * (a.numel() + b.numel()) * a.shape[-1],
+    "linalg_lu_factor_ex": lambda a, *_: a.numel() * a.shape[-1],
+    "linalg_lu_solve": lambda a, _, b, *__: 2 * b.numel() * a.shape[-1],
+    "linalg_cholesky_ex": lambda a, *_: a.numel() * a.shape[-1],
+    "linalg_matrix_exp": lambda a, *_: 20 * a.numel() * a.shape[-1],
+    "vdot": lambda a, *_: 2 * a.numel(),
+    "addmv": lambda _, a, *__: 2 * a.numel(),
+    "addr": lambda _, a, b, *__: 2 * a.numel() * b.numel(),
     "dot": lambda a, *_: 2 * a.numel(),
     "mv": lambda a, *_: 2 * a.numel(),
 }

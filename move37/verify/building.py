@@ -23,16 +23,18 @@ def check_builds(subject: Subject) -> CheckResult:
     """What its constructor accepts works, without data, and no number is left to chance.
 
     A constructor may refuse a size or an option, by ValueError, AssertionError or
-    NotImplementedError; what it accepts has to run and keep the shape.
+    NotImplementedError; what it accepts has to run and keep the shape. A width that the heads do
+    not divide may be refused in the forward pass too, by any error. Options are tried at the full
+    level.
     """
     told = _left_to_chance(subject) or _without_data(subject)
     if told:
         return failed("builds", told)
     refused = []
     attempts = [(f"width {D}, {H} heads", subject.make, D, H) for D, H in SIZES]
-    attempts += [
-        (option, make, subject.width, subject.heads) for option, make in subject.variants.items()
-    ]
+    if subject.thorough:  # before training, only what is trained counts
+        for option, make in subject.variants.items():
+            attempts.append((option, make, subject.width, subject.heads))
     for what, make, D, H in attempts:
         torch.manual_seed(0)
         try:
@@ -45,6 +47,9 @@ def check_builds(subject: Subject) -> CheckResult:
             with torch.no_grad():
                 y_BTD = run(mixer, x_BTD)
         except Exception as error:  # noqa: BLE001  whatever it raises is the evidence
+            if D % H:  # most layers find out only here, and nobody is misled
+                refused.append(what)
+                continue
             return failed("builds", f"built with {what}, its forward raises {_in_short(error)}")
         if y_BTD.shape != x_BTD.shape or not y_BTD.isfinite().all():
             return failed("builds", f"with {what} it does not give finite numbers (B, T, D)")

@@ -91,8 +91,8 @@ def check_prefix(subject: Subject) -> CheckResult:
         for t in prefixes:
             gap = moved(run(mixer, x_1TD[:, :t]), whole_1TD[:, :t])
             if not gap <= TOLERANCE:
-                told = f"the first {t} outputs move by {gap:.1e} when the sequence ends there"
-                return failed("prefix", told)
+                told = "first output moves" if t == 1 else f"first {t} outputs move"
+                return failed("prefix", f"the {told} by {gap:.1e} when the sequence ends there")
     return passed("prefix", f"{len(prefixes)} prefixes equal the whole")
 
 

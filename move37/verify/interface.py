@@ -170,7 +170,15 @@ def _in_half(subject: Subject, x_BTD: Tensor) -> Iterator[tuple[str, Tensor | st
                 yield name, "an operator lacks it"
 
 
-_LACKING = ("not implemented for", "Unsupported dtype", "not supported")
+_LACKING = (
+    "not implemented for",
+    "Unsupported dtype",
+    "not supported",
+    "only supported for",
+    "to be Half, Float or Double",
+    "must be either float or double",
+    "could not create a primitive",
+)
 
 
 # They take a tensor for its device only.

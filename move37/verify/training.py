@@ -43,7 +43,7 @@ def check_gradients(subject: Subject) -> CheckResult:
             for name in _unread_losses(mixer):
                 told = f"{name} keeps a loss that no one reads: return it from auxiliary_loss()"
                 return failed("gradients", told)
-        loss = (y_BTD * target_BTD).sum(dim=-1).square().mean() + auxiliary.squeeze()
+        loss = (y_BTD - target_BTD).square().sum(dim=-1).mean() + auxiliary.squeeze()
         loss.backward()
         for name, parameter in mixer.named_parameters():
             if parameter.grad is not None and bool((parameter.grad != 0).any()):

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 
-class PairsInsideAnUnknownOperator(nn.Module):
+class PairsInsideOneOperator(nn.Module):
     def __init__(self, dim: int, *, heads: int) -> None:
         super().__init__()
         self.project = nn.Linear(dim, dim)
