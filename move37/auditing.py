@@ -32,20 +32,25 @@ def target_of(text: str) -> Target:
     return Target(Path(text), None)
 
 
+def checks_of(only: Sequence[str]) -> tuple[str, ...]:
+    """Returns these checks in their order, or all; raises InputError for an unknown name."""
+    unknown = [name for name in only if name not in NAMES]
+    if unknown:
+        raise InputError(f"no check {unknown[0]!r}: expected one of {', '.join(NAMES)}")
+    return tuple(name for name in NAMES if not only or name in only)
+
+
 def make_audit(
     target: Target, *, only: Sequence[str] = (), level: Level, width: int, heads: int
 ) -> Audit:
     """Returns the audit of a file; raises InputError if that or a check's name cannot be used."""
-    unknown = [name for name in only if name not in NAMES]
-    if unknown:
-        raise InputError(f"no check {unknown[0]!r}: expected one of {', '.join(NAMES)}")
+    checks = checks_of(only)
     try:
         source = target.file.read_text("utf-8")
     except OSError as error:
         raise InputError(f"cannot read {target.file}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise InputError(f"{target.file} is not UTF-8 text: expected a Python file") from None
-    checks = tuple(name for name in NAMES if not only or name in only)
     return Audit(source, target.mixer, checks, level, width, heads, LIMIT_SECONDS, LIMIT_BYTES)
 
 

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from move37 import __version__
-from move37.records import Crashed, InputError, Lesson, Record, RunFailed, fields_of, to_data
+from move37.records import Crashed, InputError, Lesson, Level, Record, RunFailed, fields_of, to_data
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -301,6 +301,73 @@ def verify(
         Console(highlight=False).print(terminal.audit_page(audit, outcome, aim.file.name))
     if failures:
         raise SystemExit(1)
+
+
+@app.command(name="import")
+def import_(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON: name, program, motivation.")],
+    name: Annotated[
+        list[str] | None, typer.Option("--name", help="The program of this name; repeatable.")
+    ] = None,
+    only: Annotated[
+        list[str] | None, typer.Option("--only", metavar="CHECK", help="This check; repeatable.")
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="The full level of each check.")] = False,
+    train: Annotated[
+        bool, typer.Option("--train", help="Train what passes, beside the baselines.")
+    ] = False,
+    preset: PresetOption = "laptop",
+    store: Annotated[
+        Path | None, typer.Option("--store", help="Store file. [default: one per collection]")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Examinations at a time.")] = 2,
+    as_json: JsonOption = False,
+) -> None:
+    """Take in a collection of programs: verify each, train them if asked, keep what came of it.
+
+    FILE is a JSON list of objects with name, program and motivation. A program that is refused is
+    a result, not an error. The same command goes on where it was stopped.
+    """
+    from move37 import auditing, importing, presets, terminal
+    from move37.lab.client import Lab
+    from move37.store.store import Store
+
+    if train and (only or full):
+        raise InputError("--train goes with all checks at the quick level, as a run does")
+    known = presets.preset(preset)
+    collection = importing.Collection.read(file, only=name or ())
+    checks = auditing.checks_of(only or ())
+    level: Level = "full" if full else "quick"
+    path = store or importing.default_store(collection, known, trained=train)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    console = Console(highlight=False)
+    with Store.open(path, create=True) as opened, Lab() as lab:
+        opened.lock()
+        opened.keep_settings(
+            importing.settings(collection, known, checks=checks, level=level, trained=train)
+        )
+        if train:
+            records = importing.train(collection, known, lab, opened, workers=workers)
+        else:
+            records = importing.verify(
+                collection, known, lab, opened, checks=checks, level=level, workers=workers
+            )
+        try:
+            for record in records:
+                if as_json:
+                    print(json.dumps(to_data(record)))  # noqa: T201
+                else:
+                    line = terminal.import_line(record)
+                    whole = not console.is_terminal  # a file has room
+                    console.print(line, no_wrap=True, overflow="ellipsis", crop=not whole)
+        except KeyboardInterrupt:
+            told = f"{len(opened.records())} records are kept in {path}"
+            _fail(f"stopped: {told}; the same command goes on from there", 130)
+        except RunFailed as error:
+            _fail(str(error), 1)
+        if not as_json:
+            console.print(terminal.import_summary(opened.records()))
+            console.print(f"Kept in {path}: move37 show ID --store {path}", soft_wrap=True)
 
 
 @app.command()

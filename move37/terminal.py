@@ -287,6 +287,34 @@ def audit_page(audit: Audit, audited: Audited, file: str) -> Group:
     return Group(Text(title, style="bold"), table, end)
 
 
+def import_line(record: Record) -> Text:
+    """Returns one line that says what became of an imported program."""
+    line = Text(f"{record.experiment:>4}  ", style="dim")
+    line.append(f"{record.candidate.proposal.name[:32]:<32} ")
+    if not isinstance(record.outcome, Measured):
+        return line.append(failure(record), style="yellow")
+    if not record.outcome.measurements:
+        return line.append("passed every check", style="green")
+    for m in record.outcome.measurements:
+        line.append(f"  {m.task} {m.value:.3f}")
+    return line
+
+
+def import_summary(records: Sequence[Record]) -> Text:
+    """Returns how many programs passed, and by what the others were stopped, most often first."""
+    last = {record.experiment: record for record in records}
+    imported = [r for r in last.values() if not r.candidate.proposal.is_baseline]
+    stopped: Counter[str] = Counter()
+    for record in imported:
+        if isinstance(record.outcome, Rejected):
+            stopped[record.outcome.check] += 1
+        elif isinstance(record.outcome, Crashed):
+            stopped[f"a crash ({record.outcome.stage})"] += 1
+    passed = len(imported) - stopped.total()
+    told = "".join(f"; {count} stopped by {what}" for what, count in stopped.most_common())
+    return Text(f"{len(imported)} programs: {passed} passed{told}")
+
+
 def measurements_table(measurements: Sequence[Measurement]) -> Table:
     """Returns the numbers with their curves."""
     table = Table(box=None, pad_edge=False)

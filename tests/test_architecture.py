@@ -40,11 +40,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "presets": {"records", "search"},
     "catalogue": {"records"},
     "loop": OFFICE | {"presets"},
+    "importing": OFFICE | {"presets", "loop"},
     "auditing": {"records", "lab.client", "presets"},
     "doctor": COMPOSED,
     "terminal": COMPOSED,
     "session": COMPOSED | {"terminal", "web"},
-    "cli": COMPOSED | {"terminal", "session", "doctor", "auditing", "web"},
+    "cli": COMPOSED | {"terminal", "session", "doctor", "auditing", "importing", "web"},
     "web": {"records", "results", "search", "store"},
 }
 LAB = {"lab.zygote", "lab.worker", "lab.loading", "verify", "nn", "tasks", "train"}

@@ -34,7 +34,7 @@ def test_every_check_is_explained() -> None:
 
 def test_the_readme_names_every_command() -> None:
     text = (ROOT / "README.md").read_text()
-    for command in ("run", "top", "show", "tree", "lessons", "step", "doctor", "verify"):
+    for command in ("run", "top", "show", "tree", "lessons", "step", "doctor", "verify", "import"):
         assert f"move37 {command}" in text or f"make {command}" in text
 
 

@@ -10,8 +10,8 @@ class KeepsItsRotaryTables(nn.Module):
     def __init__(self, dim: int, *, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.half_dim = max(1, dim // heads // 2)
-        inner = 2 * heads * self.half_dim
+        self.turns_dim = max(1, dim // heads // 2)
+        inner = 2 * heads * self.turns_dim
         self.project_qkv = nn.Linear(dim, 3 * inner)
         self.bias_HW = nn.Parameter(torch.zeros(heads, 32))
         self.project_out = nn.Linear(inner, dim)
@@ -32,7 +32,7 @@ class KeepsItsRotaryTables(nn.Module):
         if key not in self.tables:
             wide = torch.promote_types(like_BTHK.dtype, torch.float32)
             rate_K = 10000.0 ** (
-                -torch.arange(self.half_dim, device=device, dtype=wide) / self.half_dim
+                -torch.arange(self.turns_dim, device=device, dtype=wide) / self.turns_dim
             )
             places_T11 = torch.arange(T, device=device, dtype=wide)[:, None, None]
             angle_T1K = places_T11 * rate_K

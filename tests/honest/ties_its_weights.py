@@ -18,4 +18,5 @@ class TiesItsWeights(nn.Module):
     def forward(self, x_BTD: Tensor, documents_BT: Tensor | None = None) -> Tensor:
         v_BTD = ops.short_convolution(self.project_in(x_BTD), self.recent, documents_BT)
         gated_BTD = v_BTD * self.project_gate(x_BTD).sigmoid()
-        return gated_BTD @ self.project_in.weight.to(gated_BTD.dtype)
+        y_BTD: Tensor = gated_BTD @ self.project_in.weight.to(gated_BTD.dtype)
+        return y_BTD

@@ -1,0 +1,164 @@
+"""Other people's collections: read strictly, examined once, kept, gone on with."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from move37.importing import Collection, settings, train, verify
+from move37.presets import SMOKE
+from move37.records import InputError, Measured, Record, Rejected
+from move37.store.store import Store
+from tests.fakes import FakeLab, preset
+from tests.test_cli import HONEST, move37, program
+
+CHECKS = ("interface", "causality")
+
+
+def entry(name: str = "Mine", source: str = "x = 1", **more: object) -> dict[str, Any]:
+    return {"name": name, "program": source, "motivation": "why not", **more}
+
+
+def collection(*entries: object, at: Path, only: tuple[str, ...] = ()) -> Collection:
+    file = at / "collection.json"
+    file.write_text(json.dumps(list(entries)))
+    return Collection.read(file, only=only)
+
+
+def verified(what: Collection, lab: FakeLab, store: Store) -> list[Record]:
+    return list(verify(what, SMOKE, lab, store, checks=CHECKS, level="quick", workers=2))
+
+
+# ---------------------------------------------------------------- reading
+
+
+def test_other_keys_are_passed_over(tmp_path: Path) -> None:
+    (proposal,) = collection(entry(score=3.5, parent=7), at=tmp_path).proposals
+    assert (proposal.name, proposal.source, proposal.origin) == ("Mine", "x = 1", "imported")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[", "is not JSON: Expecting value: line 1 column 2"),
+        ("[]", "got an empty list"),
+        ("{}", "expected a JSON list of objects with name, program, motivation, got an object"),
+        ("[3]", "entry 0: expected an object with name, program, motivation, got a number"),
+        ('[{"name": "A", "program": "x"}]', "entry 0: expected text for 'motivation', got no such"),
+        ('[{"name": 3, "program": "x", "motivation": ""}]', "expected text for 'name', got a num"),
+        ('[{"name": "A", "program": " ", "motivation": ""}]', "must not be empty"),
+    ],
+)
+def test_what_is_no_collection_is_told_what_was_expected(
+    text: str, told: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "collection.json"
+    file.write_text(text)
+    with pytest.raises(InputError) as caught:
+        Collection.read(file)
+    assert told in str(caught.value)
+
+
+def test_only_those_that_are_named_are_taken(tmp_path: Path) -> None:
+    chosen = collection(entry("A", "a = 1"), entry("B", "b = 1"), at=tmp_path, only=("B",))
+    assert [proposal.name for proposal in chosen.proposals] == ["B"]
+
+
+def test_a_name_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="has no program 'C'"):
+        collection(entry("A"), at=tmp_path, only=("C",))
+
+
+# ---------------------------------------------------------------- verifying and training
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.open(tmp_path / "store.sqlite", create=True)
+
+
+def test_every_program_becomes_a_record_of_origin_imported(tmp_path: Path, store: Store) -> None:
+    what = collection(entry("A", "a = 1"), entry("B", "FAIL"), entry("C", "CRASH"), at=tmp_path)
+    records = verified(what, FakeLab(), store)
+    assert [type(r.outcome).__name__ for r in records] == ["Measured", "Rejected", "Crashed"]
+    assert {r.candidate.proposal.origin for r in records} == {"imported"}
+    assert store.records() == records
+
+
+def test_without_training_only_checks_are_asked_for(tmp_path: Path, store: Store) -> None:
+    lab = FakeLab()
+    verified(collection(entry(), at=tmp_path), lab, store)
+    (assignment,) = lab.assignments
+    assert assignment.checks == CHECKS
+    assert assignment.seeds == ()
+
+
+def test_an_import_goes_on_where_it_was(tmp_path: Path, store: Store) -> None:
+    what = collection(entry("A", "a = 1"), entry("B", "b = 1"), at=tmp_path)
+    next(iter(verify(what, SMOKE, FakeLab(), store, checks=CHECKS, level="quick", workers=1)))
+    lab = FakeLab()
+    verified(what, lab, store)
+    assert [r.candidate.proposal.name for r in store.records()] == ["A", "B"]
+    assert [assignment.source for assignment in lab.assignments] == ["b = 1"]
+
+
+def test_the_same_program_twice_is_examined_once(tmp_path: Path, store: Store) -> None:
+    what = collection(entry("A", "a = 1"), entry("B", "a = 1  # mine"), at=tmp_path)
+    lab = FakeLab()
+    _, second = verified(what, lab, store)
+    assert isinstance(second.outcome, Rejected)
+    assert second.outcome.evidence == "the same program as A of experiment 0"
+    assert len(lab.assignments) == 1
+
+
+def test_training_measures_the_baselines_beside(tmp_path: Path, store: Store) -> None:
+    what = collection(entry("A", "a = 1"), entry("B", "FAIL"), at=tmp_path)
+    records = list(train(what, preset(ruler=None), FakeLab(), store, workers=2))
+    baselines = [r for r in records if r.candidate.proposal.is_baseline]
+    assert len(baselines) == 5
+    imported = {
+        r.candidate.proposal.name: r.outcome for r in records if r.candidate.proposal.name in "AB"
+    }
+    assert isinstance(imported["A"], Measured)
+    assert isinstance(imported["B"], Rejected)
+
+
+def test_another_collection_has_other_settings(tmp_path: Path) -> None:
+    one, other = (
+        settings(
+            collection(entry("A", text), at=tmp_path),
+            SMOKE,
+            checks=CHECKS,
+            level="quick",
+            trained=False,
+        )
+        for text in ("a = 1", "a = 2")
+    )
+    assert one != other
+
+
+# ---------------------------------------------------------------- the command
+
+
+def test_import_verifies_in_the_lab_and_goes_on(tmp_path: Path) -> None:
+    file, path = tmp_path / "collection.json", tmp_path / "store.sqlite"
+    cheat = program("Future", before="x_BTD = x_BTD + x_BTD.mean(dim=1, keepdim=True)")
+    file.write_text(json.dumps([entry("Honest", HONEST.read_text()), entry("Cheat", cheat)]))
+    only = ("--only", "interface", "--only", "causality")
+    done = move37("import", str(file), "--store", str(path), *only)
+    assert done.returncode == 0, done.stderr
+    assert "passed every check" in done.stdout
+    assert "refused (causality)" in done.stdout
+    assert "2 programs: 1 passed; 1 stopped by causality" in done.stdout
+    again = move37("import", str(file), "--store", str(path), *only)
+    assert "passed every check" not in again.stdout
+    assert "2 programs: 1 passed" in again.stdout
+    shown = move37("show", "Cheat", "--store", str(path))
+    assert "causality" in shown.stdout
+
+
+def test_import_of_no_file_is_exit_status_2() -> None:
+    done = move37("import", "nowhere.json")
+    assert done.returncode == 2
+    assert "cannot read nowhere.json: No such file or directory" in done.stderr
