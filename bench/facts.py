@@ -190,7 +190,7 @@ FACTS = {
             "s3_negative_delta_net": lambda width, heads: NegativeDeltaNet(width, heads=heads),
             "s3_delta_net": lambda width, heads: DeltaNet(width, heads=heads),
         },
-        steps=1500,
+        steps=4000,
         learning_rate=1e-2,
     ),
     "stale_recall": Fact(
