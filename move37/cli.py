@@ -328,9 +328,11 @@ def import_(
     FILE is a JSON list of objects with name, program and motivation. A program that is refused is
     a result, not an error. The same command goes on where it was stopped.
     """
-    from move37 import auditing, importing, presets, terminal
+    from move37 import auditing, importing, presets, session, terminal
     from move37.lab.client import Lab
+    from move37.search.leaderboard import leaderboard
     from move37.store.store import Store
+    from move37.web.report import write_report
 
     if train and (only or full):
         raise InputError("--train goes with all checks at the quick level, as a run does")
@@ -339,7 +341,6 @@ def import_(
     checks = auditing.checks_of(only or ())
     level: Level = "full" if full else "quick"
     path = store or importing.default_store(collection, known, trained=train)
-    path.parent.mkdir(parents=True, exist_ok=True)
     console = Console(highlight=False)
     with Store.open(path, create=True) as opened, Lab() as lab:
         opened.lock()
@@ -358,16 +359,29 @@ def import_(
                     print(json.dumps(to_data(record)))  # noqa: T201
                 else:
                     line = terminal.import_line(record)
-                    whole = not console.is_terminal  # a file has room
-                    console.print(line, no_wrap=True, overflow="ellipsis", crop=not whole)
+                    if console.is_terminal:
+                        console.print(line, no_wrap=True, overflow="ellipsis")
+                    else:  # a file has room
+                        console.print(line, soft_wrap=True)
         except KeyboardInterrupt:
             told = f"{len(opened.records())} records are kept in {path}"
             _fail(f"stopped: {told}; the same command goes on from there", 130)
         except RunFailed as error:
             _fail(str(error), 1)
-        if not as_json:
-            console.print(terminal.import_summary(opened.records()))
-            console.print(f"Kept in {path}: move37 show ID --store {path}", soft_wrap=True)
+        kept, lessons = opened.records(), opened.lessons()
+    title, report = f"move37 import {file.name}", session.report_name(path)
+    page = write_report(path.parent, records=kept, lessons=lessons, title=title, name=report)
+    summary = importing.Summary.of(kept)
+    if as_json:
+        print(json.dumps({"summary": fields_of(summary)}))  # noqa: T201
+        return
+    rows = leaderboard(kept)
+    if rows:
+        console.print(terminal.leaderboard_table(rows))
+        console.print(terminal.READING + "\n")
+    console.print(summary.told(), soft_wrap=True)
+    console.print(f"Store   {path}\nReport  {page}", soft_wrap=True)
+    console.print(f"Next    move37 show ID --store {path}", soft_wrap=True)
 
 
 @app.command()

@@ -36,6 +36,7 @@ VERDICTS = {
     "open": "[dim]open[/]",
 }
 CHECKED: dict[Verdict, str] = {"passed": "green", "failed": "bold red", "not offered": "dim"}
+ENDINGS = {Measured: "passed", Rejected: "refused", Crashed: "crashed"}  # of what has no fitness
 BLOCKS = "▁▂▃▄▅▆▇█"
 
 
@@ -255,7 +256,7 @@ def experiment_page(
 def _ending(record: Record) -> str:
     if isinstance(record.outcome, Measured):
         seeds = ", ".join(str(seed) for seed in record.provenance.seeds)
-        what = f"measured with seed {seeds}" if seeds else "passed the full verification"
+        what = f"measured with seed {seeds}" if seeds else "passed every check"
         return f"{record.candidate.proposal.name} {what}"
     return f"{record.candidate.proposal.name} {failure(record)}"
 
@@ -300,21 +301,6 @@ def import_line(record: Record) -> Text:
     return line
 
 
-def import_summary(records: Sequence[Record]) -> Text:
-    """Returns how many programs passed, and by what the others were stopped, most often first."""
-    last = {record.experiment: record for record in records}
-    imported = [r for r in last.values() if not r.candidate.proposal.is_baseline]
-    stopped: Counter[str] = Counter()
-    for record in imported:
-        if isinstance(record.outcome, Rejected):
-            stopped[record.outcome.check] += 1
-        elif isinstance(record.outcome, Crashed):
-            stopped[f"a crash ({record.outcome.stage})"] += 1
-    passed = len(imported) - stopped.total()
-    told = "".join(f"; {count} stopped by {what}" for what, count in stopped.most_common())
-    return Text(f"{len(imported)} programs: {passed} passed{told}")
-
-
 def measurements_table(measurements: Sequence[Measurement]) -> Table:
     """Returns the numbers with their curves."""
     table = Table(box=None, pad_edge=False)
@@ -348,8 +334,7 @@ def lineage_tree(records: Sequence[Record], rows: Sequence[Row]) -> Tree:
         if identity in fitness:
             told = f"{name} [bold]{fitness[identity]:+.2f}[/]"
         else:
-            kind = "crashed" if isinstance(record.outcome, Crashed) else "refused"
-            told = f"[dim]{name} {kind}[/]"
+            told = f"[dim]{name} {ENDINGS[type(record.outcome)]}[/]"
         parent = next((nodes[one] for one in record.parents if one in nodes), root)
         nodes[identity] = parent.add(f"{told} [dim]#{record.experiment}[/]")
     return root

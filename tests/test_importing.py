@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from move37.importing import Collection, settings, train, verify
+from move37.importing import Collection, Summary, settings, train, verify
 from move37.presets import SMOKE
 from move37.records import InputError, Measured, Record, Rejected
 from move37.store.store import Store
@@ -48,6 +48,9 @@ def test_other_keys_are_passed_over(tmp_path: Path) -> None:
         ('[{"name": "A", "program": "x"}]', "entry 0: expected text for 'motivation', got no such"),
         ('[{"name": 3, "program": "x", "motivation": ""}]', "expected text for 'name', got a num"),
         ('[{"name": "A", "program": " ", "motivation": ""}]', "must not be empty"),
+        ('[{"name": "A\\nB", "program": "x", "motivation": ""}]', "expected one line without con"),
+        ('[{"name": "A", "program": "\\ud800", "motivation": ""}]', "'program' holds half a char"),
+        (f"[{'9' * 5000}]", "is not JSON: Exceeds the limit"),
     ],
 )
 def test_what_is_no_collection_is_told_what_was_expected(
@@ -63,6 +66,18 @@ def test_what_is_no_collection_is_told_what_was_expected(
 def test_only_those_that_are_named_are_taken(tmp_path: Path) -> None:
     chosen = collection(entry("A", "a = 1"), entry("B", "b = 1"), at=tmp_path, only=("B",))
     assert [proposal.name for proposal in chosen.proposals] == ["B"]
+
+
+def test_a_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    file = tmp_path / "collection.json"
+    file.write_text(json.dumps([entry()]), "utf-8-sig")
+    assert Collection.read(file).proposals[0].name == "Mine"
+
+
+def test_programs_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    entries = [entry(name, f"x = {n}") for n, name in enumerate(["A", "A", "A-2", "A"])]
+    names = [proposal.name for proposal in collection(*entries, at=tmp_path).proposals]
+    assert names == ["A", "A-3", "A-2", "A-4"]
 
 
 def test_a_name_that_is_not_there_is_refused(tmp_path: Path) -> None:
@@ -112,6 +127,46 @@ def test_the_same_program_twice_is_examined_once(tmp_path: Path, store: Store) -
     assert len(lab.assignments) == 1
 
 
+def test_a_refused_program_leaves_a_lesson(tmp_path: Path, store: Store) -> None:
+    verified(collection(entry("A", "a = 1"), entry("B", "FAIL"), at=tmp_path), FakeLab(), store)
+    (lesson,) = store.lessons()
+    assert lesson.text == "B was not measured; refused by the check 'causality': it leaks."
+
+
+def test_the_summary_counts_programs_by_how_they_ended(tmp_path: Path, store: Store) -> None:
+    sources = ["a = 1", "FAIL", "FAIL = 2", "CRASH"]
+    what = collection(*[entry(f"P{n}", one) for n, one in enumerate(sources)], at=tmp_path)
+    summary = Summary.of(verified(what, FakeLab(), store))
+    assert summary.told() == (
+        "4 programs: 1 passed; 2 stopped by causality; 1 stopped by a crash (load)"
+    )
+
+
+def test_an_imported_program_descends_from_none(tmp_path: Path, store: Store) -> None:
+    what = collection(*[entry(f"P{n}", f"x = {n}") for n in range(6)], at=tmp_path)
+    records = list(train(what, preset(ruler=None), FakeLab(), store, workers=2))
+    assert {record.parents for record in records} == {()}
+
+
+def test_training_with_more_workers_gives_the_same_records(tmp_path: Path, store: Store) -> None:
+    what = collection(*[entry(f"P{n}", f"x = {n}") for n in range(6)], at=tmp_path)
+    records = list(train(what, preset(ruler=None), FakeLab(jitter=0.02), store, workers=6))
+    with Store.open(tmp_path / "one.sqlite", create=True) as other:
+        alone = list(train(what, preset(ruler=None), FakeLab(), other, workers=1))
+    assert len(records) == len(alone)
+    assert all(a.same_as(b) for a, b in zip(records, alone, strict=True))
+
+
+def test_training_goes_on_where_it_was(tmp_path: Path, store: Store) -> None:
+    what = collection(*[entry(f"P{n}", f"x = {n}") for n in range(4)], at=tmp_path)
+    for record in train(what, preset(ruler=None), FakeLab(), store, workers=1):
+        if record.candidate.proposal.name == "P1":
+            break
+    list(train(what, preset(ruler=None), FakeLab(), store, workers=1))
+    names = dict.fromkeys(r.candidate.proposal.name for r in store.records() if r.experiment > 4)
+    assert list(names) == ["P0", "P1", "P2", "P3"]
+
+
 def test_training_measures_the_baselines_beside(tmp_path: Path, store: Store) -> None:
     what = collection(entry("A", "a = 1"), entry("B", "FAIL"), at=tmp_path)
     records = list(train(what, preset(ruler=None), FakeLab(), store, workers=2))
@@ -154,8 +209,15 @@ def test_import_verifies_in_the_lab_and_goes_on(tmp_path: Path) -> None:
     again = move37("import", str(file), "--store", str(path), *only)
     assert "passed every check" not in again.stdout
     assert "2 programs: 1 passed" in again.stdout
+    assert "Cheat was not measured" in move37("lessons", "--store", str(path)).stdout
     shown = move37("show", "Cheat", "--store", str(path))
     assert "causality" in shown.stdout
+    tree = move37("tree", "--store", str(path)).stdout
+    assert "Honest passed" in tree
+    assert "Cheat refused" in tree
+    as_json = move37("import", str(file), "--store", str(path), *only, "--json")
+    assert json.loads(as_json.stdout)["summary"]["stopped"] == {"causality": 1}
+    assert (tmp_path / "report.html").exists()
 
 
 def test_import_of_no_file_is_exit_status_2() -> None:

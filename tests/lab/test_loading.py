@@ -218,6 +218,21 @@ def test_an_honest_layer_passes_every_check_and_offers_documents() -> None:
     }
 
 
+def test_a_cast_to_half_precision_by_name_is_reported() -> None:
+    source = """
+from torch import nn
+class Layer(nn.Module):
+    def __init__(self, hidden_size, num_heads):
+        super().__init__()
+        self.project = nn.Linear(hidden_size, hidden_size)
+    def forward(self, x, **kwargs):
+        return self.project(x.bfloat16()), None, None
+"""
+    result = CHECKS["precision"](Subject(load_mixer(source), width=32, heads=2))
+    assert result.verdict == "passed"
+    assert "casts to half precision by name are left out here" in result.evidence
+
+
 def test_a_layer_that_hears_its_future_fails_causality() -> None:
     subject = Subject(load_mixer(LEAKING), width=32, heads=2)
     assert CHECKS["interface"](subject).verdict == "passed"

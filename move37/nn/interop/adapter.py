@@ -36,6 +36,7 @@ class FlaMixer(nn.Module):
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
         self.layer = layer
+        self.leaves_casts_out = False  # whether the last calls met a cast to half precision
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """Maps (B, T, D) to (B, T, D). Raises TypeError if the layer returns no tensor."""
@@ -47,8 +48,10 @@ class FlaMixer(nn.Module):
     def _run(self, x_BTD: Tensor, **options: Tensor) -> Tensor:
         if x_BTD.dtype in _HALF:
             return _output(self.layer(x_BTD, **options))
-        with _InputPrecision():
-            return _output(self.layer(x_BTD, **options))
+        with _InputPrecision() as precision:
+            y_BTD = _output(self.layer(x_BTD, **options))
+        self.leaves_casts_out |= precision.used
+        return y_BTD
 
 
 class PackingFlaMixer(FlaMixer):
@@ -106,16 +109,22 @@ class _InputPrecision(TorchFunctionMode):
     of another type, and the next product would raise.
     """
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.used = False
+
     def __torch_function__(
         self, func: Callable[..., Any], types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         del types
         kwargs = kwargs or {}
         if func in (Tensor.bfloat16, Tensor.half):
+            self.used = True
             return args[0]
         if func is Tensor.to and args[0].is_floating_point():
             asked_for = [x for x in (*args[1:], *kwargs.values()) if isinstance(x, torch.dtype)]
             if any(dtype in _HALF for dtype in asked_for):
+                self.used = True
                 return args[0]
         return func(*args, **kwargs)
 
