@@ -54,13 +54,14 @@ def make_audit(
     return Audit(source, target.mixer, checks, level, width, heads, LIMIT_SECONDS, LIMIT_BYTES)
 
 
-def verify(audit: Audit, file: Path, progress: Progress = lambda stage: None) -> Audited | Crashed:
+def verify(
+    audit: Audit, file: Path, lab: Lab, progress: Progress = lambda stage: None
+) -> Audited | Crashed:
     """Returns every verdict, or how the child ended before it had them.
 
     Raises InputError if there is nothing to verify: the program cannot be loaded, or has no mixer.
     """
-    with Lab() as lab:
-        outcome = lab.audit(audit, progress)
+    outcome = lab.audit(audit, progress)
     if isinstance(outcome, Rejected):
         raise InputError(f"{file} cannot be verified: {outcome.evidence}")
     if isinstance(outcome, Crashed) and outcome.stage in ("start", "load"):

@@ -8,13 +8,16 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
 
 from move37 import __version__
 from move37.records import Crashed, InputError, Lesson, Level, Record, RunFailed, fields_of, to_data
+
+if TYPE_CHECKING:
+    from move37.lab.client import Lab
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -32,6 +35,9 @@ StoreOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 SeedOption = Annotated[int, typer.Option(min=0, help="Seeds every choice of the search.")]
 DeviceOption = Annotated[str, typer.Option(help="cpu or cuda.")]
+SandboxOption = Annotated[
+    str, typer.Option("--sandbox", help="default (as many layers as there are) or strict (all).")
+]
 FitnessOption = Annotated[str, typer.Option(help="noise (gains in seed noise) or paper.")]
 
 
@@ -78,13 +84,16 @@ def run(
     workers: Annotated[int, typer.Option(min=1, help="Examinations at a time.")] = 2,
     device: DeviceOption = "cpu",
     fitness: FitnessOption = "noise",
+    sandbox: SandboxOption = "default",
     as_json: JsonOption = False,
 ) -> None:
     """Measure the baselines, then propose, prove, train and compare new mixers.
 
     Started again with the same arguments, a stopped or killed run goes on where it was.
     """
-    _session(preset, store, experiments, seed, workers, device, fitness, as_json, one=False)
+    _session(
+        preset, store, experiments, seed, workers, device, fitness, sandbox, as_json, one=False
+    )
 
 
 @app.command()
@@ -94,13 +103,14 @@ def step(
     seed: SeedOption = 0,
     device: DeviceOption = "cpu",
     fitness: FitnessOption = "noise",
+    sandbox: SandboxOption = "default",
     as_json: JsonOption = False,
 ) -> None:
     """Run one experiment, and tell its five steps: sample, propose, verify, train, analyse.
 
     In an empty store the baselines are measured first.
     """
-    _session(preset, store, None, seed, 2, device, fitness, as_json, one=True)
+    _session(preset, store, None, seed, 2, device, fitness, sandbox, as_json, one=True)
 
 
 def _session(
@@ -111,6 +121,7 @@ def _session(
     workers: int,
     device: str,
     fitness: str,
+    sandbox: str,
     as_json: bool,
     *,
     one: bool,
@@ -126,8 +137,9 @@ def _session(
         device=device,
         fitness=fitness,
     )
+    strict = _strict(sandbox)
     with session.open_store(plan, store) as opened:
-        work = session.Session(plan, opened, as_json=as_json)
+        work = session.Session(plan, opened, as_json=as_json, strict=strict)
         try:
             if one:
                 work.step()
@@ -272,6 +284,7 @@ def verify(
     quick: Annotated[
         bool, typer.Option("--quick", help="The quick level, as before every training.")
     ] = False,
+    sandbox: SandboxOption = "default",
     as_json: JsonOption = False,
 ) -> None:
     """Prove or refute what a sequence mixer has to be: causal, sub-quadratic, trainable, ...
@@ -286,8 +299,8 @@ def verify(
         aim, only=only or (), level="quick" if quick else "full", width=dim, heads=heads
     )
     console = Console(stderr=True, highlight=False)
-    with console.status("starting the lab ...") as status:
-        outcome = auditing.verify(audit, aim.file, lambda stage: status.update(stage))
+    with _lab(sandbox, console) as lab, console.status("starting the lab ...") as status:
+        outcome = auditing.verify(audit, aim.file, lab, lambda stage: status.update(stage))
     if isinstance(outcome, Crashed):
         _fail(f"{outcome.stage}: {outcome.error}", 1)
     failures = [check.check for check in outcome.checks if check.verdict == "failed"]
@@ -321,6 +334,7 @@ def import_(
         Path | None, typer.Option("--store", help="Store file. [default: one per collection]")
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Examinations at a time.")] = 2,
+    sandbox: SandboxOption = "default",
     as_json: JsonOption = False,
 ) -> None:
     """Take in a collection of programs: verify each, train them if asked, keep what came of it.
@@ -329,7 +343,6 @@ def import_(
     a result, not an error. The same command goes on where it was stopped.
     """
     from move37 import auditing, importing, presets, session, terminal
-    from move37.lab.client import Lab
     from move37.search.leaderboard import leaderboard
     from move37.store.store import Store
     from move37.web.report import write_report
@@ -342,7 +355,7 @@ def import_(
     level: Level = "full" if full else "quick"
     path = store or importing.default_store(collection, known, trained=train)
     console = Console(highlight=False)
-    with Store.open(path, create=True) as opened, Lab() as lab:
+    with Store.open(path, create=True) as opened, _lab(sandbox, console) as lab:
         opened.lock()
         opened.keep_settings(
             importing.settings(collection, known, checks=checks, level=level, trained=train)
@@ -405,6 +418,18 @@ def doctor(as_json: JsonOption = False) -> None:
 def version() -> None:
     """Print the version."""
     print(__version__)  # noqa: T201
+
+
+def _strict(sandbox: str) -> bool:
+    if sandbox not in ("default", "strict"):
+        raise InputError(f"unknown sandbox {sandbox!r}: expected default or strict")
+    return sandbox == "strict"
+
+
+def _lab(sandbox: str, console: Console) -> "Lab":
+    from move37.lab.client import Lab
+
+    return Lab(strict=_strict(sandbox), warn=lambda text: console.print(text, style="yellow"))
 
 
 def _read(preset: str, path: Path | None) -> tuple[list[Record], list[Lesson]]:

@@ -12,6 +12,7 @@ from importlib import metadata
 
 from move37.knowledge.retrieval import Library, entries
 from move37.lab.client import Lab
+from move37.lab.sandbox import probe
 from move37.loop import assignment
 from move37.presets import SMOKE
 from move37.records import Measured
@@ -38,6 +39,7 @@ def examine() -> list[Finding]:
             ("knowledge", _knowledge),
             ("sqlite", _sqlite),
             ("lab", _lab),
+            ("sandbox", _sandbox),
         )
     ]
 
@@ -77,6 +79,14 @@ def _knowledge() -> str:
 
 def _sqlite() -> str:
     return sqlite3.sqlite_version
+
+
+def _sandbox() -> str:
+    """A layer that is missing is told, and is no fault of the installation."""
+    layers = probe()
+    held = ", ".join(layer.name for layer in layers if layer.holds)
+    missing = "".join(f"; without {x.name}: {x.told}" for x in layers if not x.holds)
+    return f"{held or 'nothing'} confine a candidate{missing}"
 
 
 def _lab() -> str:

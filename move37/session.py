@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
+from rich.markup import escape
 
 from move37 import terminal
 from move37.lab.client import Lab
@@ -93,8 +94,8 @@ def open_store(plan: Plan, path: Path | None) -> Store:
 class Session:
     """A run from its first line to its last."""
 
-    def __init__(self, plan: Plan, store: Store, *, as_json: bool) -> None:
-        self.plan, self.store, self.as_json = plan, store, as_json
+    def __init__(self, plan: Plan, store: Store, *, as_json: bool, strict: bool = False) -> None:
+        self.plan, self.store, self.as_json, self._strict = plan, store, as_json, strict
         # With --json, text for people goes to the other stream.
         self.console = Console(stderr=as_json, highlight=False)
         self.records, self.lessons = store.records(), store.lessons()
@@ -108,7 +109,7 @@ class Session:
         """Runs to the end of the plan. Raises RunFailed if that shows nothing."""
         plan = self.plan
         if self.done < plan.experiments:
-            with Lab() as lab:
+            with self._lab() as lab:
                 self._say("[dim]starting the lab ...[/]" if self.console.is_terminal else "")
                 cost = probe(plan, lab, self.done)
                 self._print_plan(cost)
@@ -121,12 +122,15 @@ class Session:
             self._say(f"All {self.done} experiments are in {self.store.path} already.")
         self._finish()
 
+    def _lab(self) -> Lab:
+        return Lab(strict=self._strict, warn=lambda text: self._say(f"[yellow]{escape(text)}[/]"))
+
     def step(self) -> None:
         """Runs one experiment and tells its five steps; the baselines first, if need be."""
         baselines = len(self.plan.preset.baselines)
         number = max(baselines, self.done)
         self.plan = replace(self.plan, experiments=number + 1)
-        with Lab() as lab:
+        with self._lab() as lab:
             if self.done < baselines:
                 self._say(
                     f"Measuring the {baselines} baselines first: nothing to compare with yet."

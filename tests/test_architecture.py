@@ -29,8 +29,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "research": {"records", "results", "statistics", "knowledge"},
     "search": {"records", "results", "statistics"},
     "store": {"records"},
-    "lab.client": {"records"},
-    "lab.zygote": {"records", "lab.worker"},
+    "lab.client": {"records", "lab.sandbox"},
+    "lab.sandbox": set(),
+    "lab.zygote": {"records", "lab.worker", "lab.sandbox"},
     "lab.worker": {"records", "lab.loading", "verify", "train", "nn", "tasks"},
     "lab.loading": {"nn"},
     "verify": {"records", "nn"},
@@ -42,14 +43,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "loop": OFFICE | {"presets"},
     "importing": OFFICE | {"presets", "loop"},
     "auditing": {"records", "lab.client", "presets"},
-    "doctor": COMPOSED,
+    "doctor": COMPOSED | {"lab.sandbox"},
     "terminal": COMPOSED,
     "session": COMPOSED | {"terminal", "web"},
     "cli": COMPOSED | {"terminal", "session", "doctor", "auditing", "importing", "web"},
     "web": {"records", "results", "search", "store"},
 }
-LAB = {"lab.zygote", "lab.worker", "lab.loading", "verify", "nn", "tasks", "train"}
-MAY_IMPORT_TORCH = LAB - {"lab.zygote"}
+LAB = {"lab.sandbox", "lab.zygote", "lab.worker", "lab.loading", "verify", "nn", "tasks", "train"}
+MAY_IMPORT_TORCH = LAB - {"lab.zygote", "lab.sandbox"}
 
 
 def _part(module: str) -> str | None:

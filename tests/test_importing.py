@@ -196,6 +196,7 @@ def test_another_collection_has_other_settings(tmp_path: Path) -> None:
 # ---------------------------------------------------------------- the command
 
 
+@pytest.mark.slow
 def test_import_verifies_in_the_lab_and_goes_on(tmp_path: Path) -> None:
     file, path = tmp_path / "collection.json", tmp_path / "store.sqlite"
     cheat = program("Future", before="x_BTD = x_BTD + x_BTD.mean(dim=1, keepdim=True)")

@@ -12,14 +12,16 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from move37.lab.sandbox import Layer
 from move37.records import (
     Assignment,
     Audit,
     Audited,
     Crashed,
+    InputError,
     Measured,
     Outcome,
     Rejected,
@@ -40,9 +42,16 @@ class LabError(RuntimeError):
 
 
 class Lab:
-    """Examines candidates, each in a child of its own, forked from a process that holds torch."""
+    """Examines candidates, each in a child of its own, forked from a process that holds torch.
 
-    def __init__(self) -> None:
+    Where a layer of the sandbox does not hold, `strict` refuses to start (InputError), and `warn`
+    is told otherwise, once.
+    """
+
+    def __init__(
+        self, *, strict: bool = False, warn: Callable[[str], None] = lambda text: None
+    ) -> None:
+        self._strict, self._warn = strict, warn
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
@@ -65,6 +74,7 @@ class Lab:
             "work": to_json(assignment),
             "seconds": assignment.limit_seconds,
             "bytes": 0 if cuda else assignment.limit_bytes,
+            "devices": cuda,
         }
         outcome = self._exchange(request, lambda said: _outcome(said, assignment), progress)
         assert not isinstance(outcome, Audited)
@@ -79,6 +89,7 @@ class Lab:
             "work": to_json(audit),
             "seconds": audit.limit_seconds,
             "bytes": audit.limit_bytes,
+            "devices": False,
         }
         outcome = self._exchange(request, lambda said: _audited(said, audit), progress)
         assert not isinstance(outcome, Measured)
@@ -125,6 +136,16 @@ class Lab:
                     self._process.wait()
             self._control = self._process = None
 
+    def _look_at(self, layers: Sequence[Layer]) -> None:
+        missing = [layer for layer in layers if not layer.holds]
+        if missing and self._strict:
+            raise InputError(
+                f"the sandbox lacks {_told(missing)}. Expected every layer with --sandbox strict: "
+                "leave it out to run with the others, or use a system that has them"
+            )
+        if missing:
+            self._warn(f"The sandbox lacks {_told(missing)}. Run programs that you would run.")
+
     def _hand_over(self, descriptor: socket.socket) -> None:
         """Gives the zygote one end of an examination's socket; starts the zygote if need be."""
         with self._lock:
@@ -156,14 +177,21 @@ class Lab:
         theirs.close()
         ours.settimeout(START_SECONDS)
         with contextlib.suppress(ConnectionResetError):
-            if ours.recv(16) == b"ready\n":
+            with ours.makefile("rb") as lines:
+                said = lines.readline()
+            if said:
                 self._control = ours
+                self._look_at([Layer(*layer) for layer in json.loads(said)])
                 return
         status = self._process.wait()
         raise LabError(
             f"the process that holds torch ended with status {status} before it was ready; "
             "its message stands above: `move37 doctor` checks the installation"
         )
+
+
+def _told(missing: Sequence[Layer]) -> str:
+    return "; ".join(f"{layer.name}: {layer.told}" for layer in missing)
 
 
 def _listen(

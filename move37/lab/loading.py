@@ -42,6 +42,10 @@ IMPORTS = (
 PACKAGES = ("torch.", "einops.", "fla.")  # with all that is below them
 # Ways out of PyTorch, where work is no longer counted.
 FORBIDDEN_ATTRIBUTES = ("numpy", "tolist", "data_ptr", "untyped_storage", "UntypedStorage")
+# Files, programs, and the ways from an object to the interpreter.
+FORBIDDEN_NAMES = ("open", "exec", "eval", "compile", "input", "breakpoint", "__import__")
+FORBIDDEN_OF_TORCH = ("load", "save", "hub", "package", "multiprocessing", "distributed")
+HARMLESS_DUNDERS = ("__init__", "__name__", "__class__", "__dict__", "__call__", "__doc__")
 # Options of a constructor that are sizes: a mixer has to work with half of each, or refuse it.
 SIZES = ("expand_k", "expand_v", "expand", "expand_ratio", "conv_size", "kernel_size", "chunk_size")
 
@@ -70,6 +74,9 @@ def _check_imports(tree: ast.AST) -> None:
         elif isinstance(node, ast.Attribute) and node.attr in FORBIDDEN_ATTRIBUTES:
             told = f"line {node.lineno} calls {node.attr}: its work could not be counted"
             raise Refused("imports", told)
+        elif isinstance(node, ast.Attribute | ast.Call) and (used := _out_of_bounds(node)):
+            told = f"line {node.lineno} uses {used}: a mixer computes with tensors, and no more"
+            raise Refused("imports", told)
         for name in names:
             allowed = name in IMPORTS or name.startswith(PACKAGES) or name == "move37.nn.ops"
             if not allowed:
@@ -78,6 +85,17 @@ def _check_imports(tree: ast.AST) -> None:
                     f"line {getattr(node, 'lineno', 0)} imports {name}: expected only "
                     f"{', '.join(IMPORTS)}, and ops from move37.nn",
                 )
+
+
+def _out_of_bounds(node: ast.Attribute | ast.Call) -> str | None:
+    """Returns what a mixer has no use for: files, programs, the inside of the interpreter."""
+    if isinstance(node, ast.Call):
+        called = node.func
+        return called.id if isinstance(called, ast.Name) and called.id in FORBIDDEN_NAMES else None
+    if isinstance(node.value, ast.Name) and node.value.id == "torch":
+        return f"torch.{node.attr}" if node.attr in FORBIDDEN_OF_TORCH else None
+    dunder = node.attr.startswith("__") and node.attr.endswith("__")
+    return node.attr if dunder and node.attr not in HARMLESS_DUNDERS else None
 
 
 def _parse(source: str) -> ast.Module:

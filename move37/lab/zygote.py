@@ -10,8 +10,8 @@ at the end, and tells the office how the child ended. When the office goes away,
 and wardens and zygote end themselves with all that they started.
 
 Covered: exceptions, exit, kill (of the warden too), time, memory, floods on the pipe and on stdout,
-forks. Linux only.
-Not covered here: files, network and system calls of the candidate's program.
+forks; with `sandbox`, files, network and system calls of the candidate's program. Linux only.
+Not covered: what the child says of itself, see `sandbox`.
 """
 
 import array
@@ -23,14 +23,18 @@ import os
 import resource
 import select
 import selectors
+import shutil
 import signal
 import socket
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
+
+from move37.lab.sandbox import Confinement, confine, probe
 
 # What a child may say in one examination; a reply has about 10 kB, and a stage is a line.
 BYTES_LIMIT = 4 << 20
@@ -49,10 +53,11 @@ def main(control_fd: int) -> None:
     gc.collect()
     gc.freeze()  # children then do not touch, hence not copy, what is shared
     control = socket.socket(fileno=control_fd)
+    layers = [[layer.name, layer.holds, layer.told] for layer in probe()]
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the office's to handle
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # wardens are not waited for
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)  # what outlives its warden comes to us
-    control.sendall(b"ready\n")
+    control.sendall(json.dumps(layers).encode() + b"\n")
     wardens: set[int] = set()
     while True:
         readable, _, _ = select.select([control], [], [], SWEEP_SECONDS)
@@ -115,6 +120,7 @@ def warden(office: socket.socket, examine: Callable[[Any, Callable[[str], None]]
     with office.makefile("rb") as lines:
         request = json.loads(lines.readline())
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)  # grandchildren that lose their parent come to us
+    scratch = tempfile.mkdtemp(prefix="move37-")  # the one folder that the child may write to
     words_in, words_out = os.pipe()
     printed_in, printed_out = os.pipe()
     child = os.fork()
@@ -122,13 +128,14 @@ def warden(office: socket.socket, examine: Callable[[Any, Callable[[str], None]]
         office.close()
         os.close(words_in)
         os.close(printed_in)
-        _become_child(request, words_out, printed_out, examine)
+        _become_child(request, words_out, printed_out, scratch, examine)
     os.close(words_out)
     os.close(printed_out)
     try:
         ended, detail, printed = _watch(office, child, words_in, printed_in, request["seconds"])
     finally:
         _kill_all(child)
+        shutil.rmtree(scratch, ignore_errors=True)
     _say(office, {"ended": ended, "detail": detail, "printed": printed})
 
 
@@ -242,9 +249,10 @@ def _become_child(
     request: dict[str, Any],
     words: int,
     printed: int,
+    scratch: str,
     examine: Callable[[Any, Callable[[str], None]], Any],
 ) -> None:
-    """Runs the examination and never returns."""
+    """Runs the examination in the sandbox and never returns."""
     status = 1
     try:
         os.setsid()
@@ -254,10 +262,15 @@ def _become_child(
         os.dup2(nothing, 0)
         os.dup2(printed, 1)
         os.dup2(printed, 2)
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        if request["bytes"] and sys.platform == "linux":
-            most = _virtual_bytes() + request["bytes"]
-            resource.setrlimit(resource.RLIMIT_AS, (most, most))
+        os.chdir(scratch)
+        os.environ.clear()
+        os.environ.update({"HOME": scratch, "TMPDIR": scratch})
+        for descriptor in _open_descriptors() - {0, 1, 2, words}:
+            with contextlib.suppress(OSError):  # the one that listed them is closed already
+                os.close(descriptor)
+        confine(
+            Confinement(Path(scratch), request["bytes"], request["seconds"], request["devices"])
+        )
 
         from move37.records import Assignment, Audit, from_json, to_data, to_json
 
@@ -279,9 +292,10 @@ def _become_child(
         os._exit(status)
 
 
-def _virtual_bytes() -> int:
-    with open("/proc/self/statm") as file:
-        return int(file.read().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+def _open_descriptors() -> set[int]:
+    with contextlib.suppress(FileNotFoundError):
+        return {int(name) for name in os.listdir("/proc/self/fd")}
+    return set(range(3, resource.getrlimit(resource.RLIMIT_NOFILE)[0]))
 
 
 def _prctl(option: int, value: int) -> None:

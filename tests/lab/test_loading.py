@@ -206,6 +206,28 @@ def test_loading_leaves_the_compiler_in_its_place() -> None:
     assert torch.compile is before
 
 
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("text = open('/etc/passwd').read()", "uses open"),
+        ("eval('1')", "uses eval"),
+        ("__import__('os')", "uses __import__"),
+        ("x = ().__class__.__bases__", "uses __bases__"),
+        ("def f(): pass\nx = f.__globals__", "uses __globals__"),
+        ("import torch\ntorch.load('x')", "uses torch.load"),
+        ("import torch\ntorch.hub.list('x')", "uses torch.hub"),
+    ],
+)
+def test_what_a_mixer_has_no_use_for_is_named(line: str, told: str) -> None:
+    error = refused(line)
+    assert error.check == "imports"
+    assert told in str(error)
+
+
+def test_a_variable_may_have_the_name_of_a_function_that_is_refused() -> None:
+    assert built("input = 1\nx = input\n" + layer("Layer", "hidden_size")) == "Layer"
+
+
 # ---------------------------------------------------------------- through the lab
 
 
