@@ -84,6 +84,7 @@ RUNS = {
     "no baseline": ([builders.run(20)[0][-1]], []),
     "twenty candidates": builders.run(20),
     "a long run": builders.run(120),
+    "a long run without a baseline": ([r for r in builders.run(120)[0] if r.experiment > 4], []),
 }
 every_run = pytest.mark.parametrize("run", RUNS.values(), ids=RUNS.keys())
 
