@@ -46,7 +46,7 @@ def make_audit(
     """Returns the audit of a file; raises InputError if that or a check's name cannot be used."""
     checks = checks_of(only)
     try:
-        source = target.file.read_text("utf-8")
+        source = target.file.read_text("utf-8-sig")
     except OSError as error:
         raise InputError(f"cannot read {target.file}: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -54,16 +54,17 @@ def make_audit(
     return Audit(source, target.mixer, checks, level, width, heads, LIMIT_SECONDS, LIMIT_BYTES)
 
 
-def verify(
-    audit: Audit, file: Path, lab: Lab, progress: Progress = lambda stage: None
-) -> Audited | Crashed:
-    """Returns every verdict, or how the child ended before it had them.
+def verify(audit: Audit, file: Path, lab: Lab, progress: Progress = lambda stage: None) -> Audited:
+    """Returns every verdict, or those up to the check in which the mixer ended the process.
 
-    Raises InputError if there is nothing to verify: the program cannot be loaded, or has no mixer.
+    Raises InputError if there is nothing to verify: the program cannot be loaded, has no mixer, or
+    one that cannot be built at this size.
     """
     outcome = lab.audit(audit, progress)
     if isinstance(outcome, Rejected):
         raise InputError(f"{file} cannot be verified: {outcome.evidence}")
-    if isinstance(outcome, Crashed) and outcome.stage in ("start", "load"):
-        raise InputError(f"{file} cannot be loaded: {outcome.error}")
+    if isinstance(outcome, Crashed):
+        raise InputError(
+            f"{file} cannot be verified, at the stage {outcome.stage}: {outcome.error}"
+        )
     return outcome

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from move37 import __version__
-from move37.records import Crashed, InputError, Lesson, Level, Record, RunFailed, fields_of, to_data
+from move37.records import InputError, Lesson, Level, Record, RunFailed, fields_of, to_data
 
 if TYPE_CHECKING:
     from move37.lab.client import Lab
@@ -235,8 +236,6 @@ def lessons(
     preset: PresetOption = "laptop", store: StoreOption = None, as_json: JsonOption = False
 ) -> None:
     """Show what each experiment taught, newest last."""
-    from rich.text import Text
-
     records, learnt = _read(preset, store)
     if as_json:
         _print_json([fields_of(lesson) for lesson in learnt])
@@ -300,9 +299,7 @@ def verify(
     )
     console = Console(stderr=True, highlight=False)
     with _lab(sandbox, console) as lab, console.status("starting the lab ...") as status:
-        outcome = auditing.verify(audit, aim.file, lab, lambda stage: status.update(stage))
-    if isinstance(outcome, Crashed):
-        _fail(f"{outcome.stage}: {outcome.error}", 1)
+        outcome = auditing.verify(audit, aim.file, lab, lambda stage: status.update(Text(stage)))
     failures = [check.check for check in outcome.checks if check.verdict == "failed"]
     if as_json:
         _print_json(
@@ -392,9 +389,8 @@ def import_(
     if rows:
         console.print(terminal.leaderboard_table(rows))
         console.print(terminal.READING + "\n")
-    console.print(summary.told(), soft_wrap=True)
-    console.print(f"Store   {path}\nReport  {page}", soft_wrap=True)
-    console.print(f"Next    move37 show ID --store {path}", soft_wrap=True)
+    where = f"Store   {path}\nReport  {page}\nNext    move37 show ID --store {path}"
+    console.print(f"{summary.told()}\n{where}", soft_wrap=True, markup=False)
 
 
 @app.command()

@@ -24,7 +24,7 @@ def test_the_check_of_the_how_to_is_a_check() -> None:
     made: dict[str, Any] = {}
     exec(program, made)
     source = (ROOT / "move37" / "nn" / "mixers" / "delta_net.py").read_text()
-    assert made["check_shifts"](Subject(load_mixer(source), 32, 2)).verdict == "passed"
+    assert made["check_float32"](Subject(load_mixer(source), 32, 2)).verdict == "passed"
 
 
 def test_every_check_is_explained() -> None:

@@ -20,6 +20,7 @@ from move37.records import (
     Assignment,
     Audit,
     Audited,
+    CheckResult,
     Crashed,
     InputError,
     Measured,
@@ -33,6 +34,8 @@ from move37.records import (
 ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH")
 GRACE_SECONDS = 30.0  # beyond the child's own limit, for a busy machine; the warden keeps the limit
 START_SECONDS = 300.0  # importing torch from a cold disk
+
+VERIFYING = "verify: "  # so begins the stage of a check
 
 Progress = Callable[[str], None]
 
@@ -91,8 +94,16 @@ class Lab:
             "bytes": audit.limit_bytes,
             "devices": False,
         }
-        outcome = self._exchange(request, lambda said: _audited(said, audit), progress)
+        verdicts: list[CheckResult] = []
+        outcome = self._exchange(
+            request, lambda said: _audited(said, audit), progress, verdicts.append
+        )
         assert not isinstance(outcome, Measured)
+        if isinstance(outcome, Crashed) and outcome.stage.startswith(VERIFYING):
+            # What was said before the process ended counts; the check that it was in has failed.
+            checks = [check for check in verdicts if check.check in audit.checks]
+            ended = CheckResult(outcome.stage.removeprefix(VERIFYING), "failed", outcome.error)
+            return Audited(audit.mixer or "the mixer", (*checks, ended))
         return outcome
 
     def _exchange(
@@ -100,6 +111,7 @@ class Lab:
         request: dict[str, Any],
         understand: Callable[[object], Outcome | Audited],
         progress: Progress,
+        verdict: Callable[[CheckResult], None] = lambda check: None,
     ) -> Outcome | Audited:
         ours, theirs = socket.socketpair()
         with ours:
@@ -115,7 +127,7 @@ class Lab:
             try:
                 ours.sendall(json.dumps(request).encode() + b"\n")
                 with ours.makefile("rb") as lines:
-                    return _listen(lines, understand, enter)
+                    return _listen(lines, understand, enter, verdict)
             except (TimeoutError, BrokenPipeError, ConnectionResetError, EOFError):
                 if self._closed:
                     raise LabError("the lab is closed") from None
@@ -195,7 +207,10 @@ def _told(missing: Sequence[Layer]) -> str:
 
 
 def _listen(
-    lines: Iterable[bytes], understand: Callable[[object], Outcome | Audited], progress: Progress
+    lines: Iterable[bytes],
+    understand: Callable[[object], Outcome | Audited],
+    progress: Progress,
+    verdict: Callable[[CheckResult], None],
 ) -> Outcome | Audited:
     """Reads a warden's lines up to the last one. The child's words are parsed, not believed."""
     stage, outcome, garbage = "start", None, ""
@@ -207,6 +222,8 @@ def _listen(
                 if "stage" in said:
                     stage = clean(str(said["stage"]))[:100]
                     progress(stage)
+                elif "check" in said:
+                    verdict(from_json(CheckResult, json.dumps(clean(said["check"]))))
                 else:
                     outcome = understand(clean(said["outcome"]))
             except (ValueError, TypeError, KeyError, RecursionError) as error:

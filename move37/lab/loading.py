@@ -111,6 +111,7 @@ def _parse(source: str) -> ast.Module:
         for node in ast.walk(tree)
         for alias, suffix in _typing_imports(node)
     }
+    names |= {"__name__ == '__main__'"}  # nor does anything run that a script keeps for itself
     for node in ast.walk(tree):
         if isinstance(node, ast.If) and ast.unparse(node.test) in names:
             node.body = [ast.copy_location(ast.Pass(), node.body[0])]

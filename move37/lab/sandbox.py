@@ -20,16 +20,27 @@ import platform
 import resource
 import struct
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 # What may be read beside the folders of Python.
-SYSTEM = ("/usr/lib", "/usr/lib64", "/lib", "/lib64", "/etc/ld.so.cache", "/usr/share/zoneinfo")
+SYSTEM = (
+    "/proc/cpuinfo",
+    "/proc/meminfo",
+    "/sys/devices/system/cpu",
+    "/usr/lib",
+    "/usr/lib64",
+    "/lib",
+    "/lib64",
+    "/etc/ld.so.cache",
+    "/usr/share/zoneinfo",
+)
 DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
 OPEN_FILES = 256
-FILE_BYTES = 64 << 20
+FILE_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -205,7 +216,11 @@ def readable() -> list[Path]:
     package = Path(__file__).parents[1]
     # Of sys.path, the packages only: the folder of a checkout may hold a store.
     packages = [place for place in sys.path if place.endswith(("site-packages", "dist-packages"))]
-    places = [sys.prefix, sys.base_prefix, str(package), *packages, *SYSTEM]
+    # Of Python, the libraries only: its prefix may be /usr, and a checkout in /usr/src.
+    prefixes = dict.fromkeys((sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix))
+    libraries = [f"{prefix}/{name}" for prefix in prefixes for name in ("lib", "lib64")]
+    standard = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib")]
+    places = [*libraries, *standard, str(package), *packages, *SYSTEM]
     return [path for path in map(Path, places) if path.exists()]
 
 
@@ -256,6 +271,11 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "setsid": (112, 157),
     "setpriority": (141, 140),
     "sched_setscheduler": (144, 119),
+    "sched_setparam": (142, 118),
+    "sched_setaffinity": (203, 122),
+    "ioprio_set": (251, 30),
+    "migrate_pages": (256, 238),
+    "move_pages": (279, 239),
     "sched_setattr": (314, 274),
     "personality": (135, 92),
     # what Landlock does not see of files
@@ -328,12 +348,26 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "shmget": (29, 194),
     "shmat": (30, 196),
     "msgget": (68, 186),
+    "shmctl": (31, 195),
+    "msgctl": (71, 187),
+    "msgsnd": (69, 189),
+    "msgrcv": (70, 188),
     "semget": (64, 190),
+    "semctl": (66, 191),
+    "semop": (65, 193),
+    "semtimedop": (220, 192),
     "mq_open": (240, 180),
+    "mq_unlink": (241, 181),
 }
 _CLONE, _CLONE3 = (56, 220), (435, 435)
 _TO_ITSELF = {"kill": (62, 129), "tgkill": (234, 131)}  # the first argument is a process
 _SETS_LIMITS = {"prlimit64": (302, 261)}
+# Of a descriptor: who gets its signals and which, who waits before opening (F_SETOWN, F_SETSIG,
+# F_SETOWN_EX, F_SETLEASE, F_NOTIFY; FIOSETOWN, SIOCSPGRP).
+_COMMANDS = {
+    "fcntl": ((72, 25), (8, 10, 15, 1024, 1026)),
+    "ioctl": ((16, 29), (0x8901, 0x8902)),
+}
 _CLONE_THREAD = 0x00010000
 _MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 _ABOVE_ALL = 0x40000000  # the x32 calls of x86-64 begin here
@@ -341,7 +375,7 @@ _ABOVE_ALL = 0x40000000  # the x32 calls of x86-64 begin here
 _LOAD, _EQUAL, _AT_LEAST, _HAS, _RETURN = 0x20, 0x15, 0x35, 0x45, 0x06
 _ALLOW, _KILL, _ERROR = 0x7FFF0000, 0x80000000, 0x00050000
 _PR_SET_SECCOMP, _FILTER = 22, 2
-_NUMBER, _MACHINE, _FIRST, _FIRST_HIGH = 0, 4, 16, 20  # offsets of what the filter sees
+_NUMBER, _MACHINE, _FIRST, _SECOND = 0, 4, 16, 24  # offsets of what the filter sees
 
 Instruction = tuple[int, int, int, int]
 
@@ -388,4 +422,9 @@ def _program(column: int, architecture: int, process: int) -> Sequence[Instructi
     for numbers_of_two in _SETS_LIMITS.values():  # of other processes: 0 is the own one
         code += [(_EQUAL, 0, 4, numbers_of_two[column]), (_LOAD, 0, 0, _FIRST)]
         code += [(_EQUAL, 0, 1, 0), allow, refuse]
+    for numbers_of_two, commands in _COMMANDS.values():
+        code += [(_EQUAL, 0, 2 * len(commands) + 2, numbers_of_two[column]), (_LOAD, 0, 0, _SECOND)]
+        for command in commands:
+            code += [(_EQUAL, 0, 1, command), refuse]
+        code += [allow]
     return [*code, allow]

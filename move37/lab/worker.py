@@ -9,6 +9,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -25,6 +26,7 @@ from move37.records import (
     Outcome,
     Rejected,
     TaskBudget,
+    to_data,
 )
 from move37.tasks import task
 from move37.train.trainer import Diverged, build, train
@@ -39,9 +41,15 @@ SCORED_TOLERANCE = 1e-3
 SIZE_TOLERANCE = 0.01
 
 
-def serve(request: Assignment | Audit, report: Report) -> Outcome | Audited:
-    """Does what is asked; `report` is told each stage as it begins."""
-    return audit(request, report) if isinstance(request, Audit) else examine(request, report)
+def serve(request: Assignment | Audit, say: Callable[[dict[str, Any]], None]) -> Outcome | Audited:
+    """Does what is asked; says each stage as it begins and, in an audit, each verdict."""
+
+    def report(stage: str) -> None:
+        say({"stage": stage})
+
+    if isinstance(request, Assignment):
+        return examine(request, report)
+    return audit(request, report, lambda check: say({"check": to_data(check)}))
 
 
 def examine(assignment: Assignment, report: Report) -> Outcome:
@@ -107,16 +115,24 @@ def _examine(assignment: Assignment, enter: Report) -> Outcome:
     return Measured(tuple(checks), tuple(measurements))
 
 
-def audit(what: Audit, report: Report) -> Audited | Rejected | Crashed:
-    """Returns every check's verdict, or why the program could not be loaded."""
-    report("load")
+def audit(
+    what: Audit, report: Report, tell: Callable[[CheckResult], None] = lambda check: None
+) -> Audited | Rejected | Crashed:
+    """Returns every check's verdict, or why the program could not be loaded or built.
+
+    `tell` is told each verdict at once: a mixer may end the process in a later check.
+    """
+    stage = "load"
+    report(stage)
     try:
         program = load_program(what.source, what.mixer)
+        subject = Subject(program.make, what.width, what.heads, what.level, program.variants)
+        stage = f"build with width {what.width}, {what.heads} heads"
+        subject.build()
     except Refused as error:
         return Rejected(error.check, str(error))
     except Exception as error:  # noqa: BLE001  whatever a program raises is a value here
-        return Crashed("load", describe(error))
-    subject = Subject(program.make, what.width, what.heads, what.level, program.variants)
+        return Crashed(stage, describe(error))
     checks = []
     for name in what.checks:
         report(f"verify: {name}")
@@ -126,6 +142,7 @@ def audit(what: Audit, report: Report) -> Audited | Rejected | Crashed:
         except Exception as error:  # noqa: BLE001  whatever a program raises is a value here
             result = CheckResult(name, "failed", f"raises {describe(error)}")
         checks.append(replace(result, seconds=time.perf_counter() - started))
+        tell(checks[-1])
     return Audited(program.name, tuple(checks))
 
 

@@ -39,7 +39,8 @@ from move37.lab.sandbox import Confinement, confine, probe
 # What a child may say in one examination; a reply has about 10 kB, and a stage is a line.
 BYTES_LIMIT = 4 << 20
 LINES_LIMIT = 10_000
-PROCESSES_LIMIT = 64  # that a child may have at a time, itself among them
+TASKS_LIMIT = 64  # processes and threads that a child may have at a time
+SCRATCH_BYTES, SCRATCH_FILES = 64 << 20, 1_000  # that a child may leave in its folder at a time
 SWEEP_SECONDS = 1.0
 STDOUT_KEPT = 2_000  # last bytes of a child's printing, kept as evidence when it dies
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
@@ -53,6 +54,7 @@ def main(control_fd: int) -> None:
     gc.collect()
     gc.freeze()  # children then do not touch, hence not copy, what is shared
     control = socket.socket(fileno=control_fd)
+    folder = tempfile.mkdtemp(prefix="move37-")  # of all children; they cannot list it
     layers = [[layer.name, layer.holds, layer.told] for layer in probe()]
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the office's to handle
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # wardens are not waited for
@@ -68,6 +70,7 @@ def main(control_fd: int) -> None:
         message, descriptors = _receive(control)
         if not message:
             _end_all()
+            _remove(folder)
             return
         warden_id = os.fork()
         wardens.add(warden_id)
@@ -76,7 +79,7 @@ def main(control_fd: int) -> None:
             control.close()
             status = 1
             try:
-                warden(socket.socket(fileno=descriptors[0]), worker.serve)
+                warden(socket.socket(fileno=descriptors[0]), worker.serve, folder)
                 status = 0
             except BaseException:
                 traceback.print_exc()  # our own fault: the office sees the socket close
@@ -110,7 +113,11 @@ def _receive(control: socket.socket) -> tuple[bytes, list[int]]:
     return message, list(descriptors)
 
 
-def warden(office: socket.socket, examine: Callable[[Any, Callable[[str], None]], Any]) -> None:
+def warden(
+    office: socket.socket,
+    examine: Callable[[Any, Callable[[dict[str, Any]], None]], Any],
+    folder: str,
+) -> None:
     """Runs one examination in a child, and tells the office its words and how it ended.
 
     From the office comes one line, the assignment. To the office go lines of JSON: {"said": text}
@@ -120,7 +127,7 @@ def warden(office: socket.socket, examine: Callable[[Any, Callable[[str], None]]
     with office.makefile("rb") as lines:
         request = json.loads(lines.readline())
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)  # grandchildren that lose their parent come to us
-    scratch = tempfile.mkdtemp(prefix="move37-")  # the one folder that the child may write to
+    scratch = tempfile.mkdtemp(dir=folder)  # the one folder that the child may write to
     words_in, words_out = os.pipe()
     printed_in, printed_out = os.pipe()
     child = os.fork()
@@ -132,17 +139,19 @@ def warden(office: socket.socket, examine: Callable[[Any, Callable[[str], None]]
     os.close(words_out)
     os.close(printed_out)
     try:
-        ended, detail, printed = _watch(office, child, words_in, printed_in, request["seconds"])
+        pipes = words_in, printed_in
+        ended, detail, printed = _watch(office, child, pipes, scratch, request["seconds"])
     finally:
         _kill_all(child)
-        shutil.rmtree(scratch, ignore_errors=True)
+        _remove(scratch)
     _say(office, {"ended": ended, "detail": detail, "printed": printed})
 
 
 def _watch(
-    office: socket.socket, child: int, words: int, printed: int, seconds: float
+    office: socket.socket, child: int, pipes: tuple[int, int], scratch: str, seconds: float
 ) -> tuple[str, str, str]:
     """Passes on the child's words until it closes its pipe, dies, floods, or its time is over."""
+    words, printed = pipes
     deadline = time.monotonic() + seconds
     tail, line, total, lines = b"", b"", 0, 0
     with selectors.DefaultSelector() as selector:
@@ -177,8 +186,12 @@ def _watch(
             status = _status(child)
             if status is not None and not _readable(words):
                 return (*status, _text(tail))
-            if _count_descendants() > PROCESSES_LIMIT:
-                return "flood", f"started more than {PROCESSES_LIMIT} processes", _text(tail)
+            if _count_tasks() > TASKS_LIMIT:
+                told = f"started more than {TASKS_LIMIT} processes and threads"
+                return "flood", told, _text(tail)
+            if not _is_small(scratch):
+                told = f"wrote more than {SCRATCH_BYTES >> 20} MiB or {SCRATCH_FILES:,} files"
+                return "flood", told, _text(tail)
     # The pipe is closed; the process ends now or is ended.
     for _ in range(100):
         status = _status(child)
@@ -188,19 +201,57 @@ def _watch(
     return "exit", "closed its pipe and went on", _text(tail)
 
 
-def _count_descendants() -> int:
-    """Returns how many processes descend from this one (Linux; elsewhere none are found)."""
+def _count_tasks() -> int:
+    """Returns how many threads the descendants of this process have (Linux; elsewhere none)."""
     parents: dict[int, int] = {}
+    threads: dict[int, int] = {}
     for folder in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError, IndexError, ValueError):
-            # After the name, which may hold anything, come the state and the parent.
+            # After the name, which may hold anything, come the state and the parent; see proc(5).
             after = (folder / "stat").read_text().rsplit(")", 1)[1].split()
-            parents[int(folder.name)] = int(after[1])
+            parents[int(folder.name)], threads[int(folder.name)] = int(after[1]), int(after[17])
     found, border = 0, {os.getpid()}
     while border:
         border = {process for process, parent in parents.items() if parent in border}
-        found += len(border)
+        found += sum(threads[process] for process in border)
     return found
+
+
+def _is_small(folder: str) -> bool:
+    """Returns whether all files below the folder are within the limits."""
+    files, size, folders = 0, 0, [folder]
+    while folders:
+        # A folder may be locked, nested too deep to have a path, or gone: its entry has counted.
+        with contextlib.suppress(OSError), os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                files += 1
+                size += entry.stat(follow_symlinks=False).st_blocks * 512
+                if files > SCRATCH_FILES or size > SCRATCH_BYTES:
+                    return False
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+    return True
+
+
+def _remove(folder: str) -> None:
+    """Removes the folder, however deep its folders are nested and whatever their modes are."""
+    # Folders within folders are moved up: no path gets long, and nothing recurses.
+    moved, found = 0, [folder]
+    while found:
+        inner = found.pop()
+        with contextlib.suppress(OSError):
+            os.chmod(inner, 0o700)
+            for entry in list(os.scandir(inner)):
+                if entry.is_dir(follow_symlinks=False):
+                    os.chmod(entry.path, 0o700)
+                    moved += 1
+                    found.append(f"{folder}/.{moved}")
+                    os.rename(entry.path, found[-1])
+                else:
+                    os.unlink(entry.path)
+            if inner != folder:
+                os.rmdir(inner)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _status(child: int) -> tuple[str, str] | None:
@@ -210,7 +261,8 @@ def _status(child: int) -> tuple[str, str] | None:
         return None
     if info.si_code == os.CLD_EXITED:
         return "exit", f"exit status {info.si_status}"
-    return "signal", signal.Signals(info.si_status).name
+    known = info.si_status in set(signal.Signals)
+    return "signal", signal.Signals(info.si_status).name if known else f"signal {info.si_status}"
 
 
 def _readable(descriptor: int) -> bool:
@@ -250,7 +302,7 @@ def _become_child(
     words: int,
     printed: int,
     scratch: str,
-    examine: Callable[[Any, Callable[[str], None]], Any],
+    examine: Callable[[Any, Callable[[dict[str, Any]], None]], Any],
 ) -> None:
     """Runs the examination in the sandbox and never returns."""
     status = 1
@@ -280,7 +332,7 @@ def _become_child(
                 line = line[os.write(words, line) :]
 
         kind = {"assignment": Assignment, "audit": Audit}[request["kind"]]
-        outcome = examine(from_json(kind, request["work"]), lambda stage: say({"stage": stage}))
+        outcome = examine(from_json(kind, request["work"]), say)
         to_json(outcome)  # raises here, not in the office, if a number is NaN
         say({"outcome": to_data(outcome)})
         status = 0

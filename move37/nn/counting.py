@@ -57,7 +57,7 @@ _LINEAR = frozenset(
     "upsample_linear1d_backward _adaptive_avg_pool2d _adaptive_avg_pool2d_backward "
     "adaptive_max_pool2d adaptive_max_pool2d_backward grid_sampler_2d grid_sampler_2d_backward "
     "pixel_shuffle pixel_unshuffle channel_shuffle take put index_reduce bincount histc "
-    "multinomial nansum linalg_cross rot90 block_diag logspace hann_window allclose "
+    "multinomial nansum floor_divide linalg_cross rot90 block_diag logspace hann_window allclose "
     "_linalg_check_errors _has_same_storage_numel "
     "fake_quantize_per_tensor_affine_cachemask fake_quantize_per_channel_affine_cachemask".split()
 )
@@ -170,6 +170,12 @@ _FLOPS: dict[str, Any] = {
     "linalg_lu_solve": lambda a, _, b, *__: 2 * b.numel() * a.shape[-1],
     "linalg_cholesky_ex": lambda a, *_: a.numel() * a.shape[-1],
     "linalg_matrix_exp": lambda a, *_: 20 * a.numel() * a.shape[-1],
+    "linalg_inv_ex": lambda a, *_: 2 * a.numel() * a.shape[-1],
+    # A layer of an LSTM: each token by both matrices.
+    "mkldnn_rnn_layer": lambda x, w, u, *_: 2 * x.shape[:-1].numel() * (w.numel() + u.numel()),
+    "mkldnn_rnn_layer_backward": lambda x, w, u, *_: (
+        4 * x.shape[:-1].numel() * (w.numel() + u.numel())
+    ),
     "vdot": lambda a, *_: 2 * a.numel(),
     "addmv": lambda _, a, *__: 2 * a.numel(),
     "addr": lambda _, a, b, *__: 2 * a.numel() * b.numel(),

@@ -13,6 +13,9 @@ LENGTH = 67  # prime: no chunk size divides it, so no chunk border hides a leak
 # Around every usual chunk edge; a mixer that divides by the length fails at each.
 PREFIXES = (1, 2, 3, 5, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 96, 127, 128, 129)
 FULL_LENGTH = 131  # prime too
+WHOLE_CHUNKS = 64  # a multiple of every usual chunk size; twice that at the full level
+# In float32, rounding is some 1e-6 of the output; a leak that pays is far larger.
+FLOAT32_TOLERANCE = 1e-3
 FULL_PREFIXES = (*PREFIXES, 191, 192, 193, 255, 256, 257, 511, 512, 513)
 
 
@@ -27,35 +30,68 @@ def check_causality(subject: Subject) -> CheckResult:
     length = FULL_LENGTH if subject.thorough else LENGTH
     for draw in range(subject.draws):
         mixer, x_1TD = subject.random(draw, length)
-        # One batch row per cut C: row t - 1 keeps the inputs before t and redraws the rest.
-        past_CT1 = torch.ones(length, length, dtype=torch.bool).tril(-1)[1:, :, None]
+        # One batch row per cut C.
+        past_CT1 = _past(length)
         for mode in ("eval", "train"):
             mixer.train(mode == "train")
-            told = _seen_by_value(subject, mixer, past_CT1, draw)
+            told = _seen_by_value(subject, mixer, length, draw)
+            if told is None and mode == "train":  # whole chunks, which may take another way
+                told = _seen_by_value(subject, mixer, WHOLE_CHUNKS * subject.draws, draw)
             if told is None and (subject.thorough or mode == "eval"):
                 told = _seen_by_gradient(subject, mixer, x_1TD.expand(length - 1, -1, -1), past_CT1)
             if told is not None:
                 return failed("causality", f"{told} ({mode} mode)")
+    if subject.thorough:
+        for batch in (16, 32):
+            told = _seen_as_trained(subject, batch)
+            if told is not None:
+                return failed("causality", f"{told} (float32, batch of {batch})")
     return passed("causality", f"{length - 1} cuts, nothing moved by {TOLERANCE:.0e}")
 
 
-@torch.no_grad()
-def _seen_by_value(subject: Subject, mixer: nn.Module, past_CT1: Tensor, draw: int) -> str | None:
-    cuts, length = past_CT1.shape[:2]
+def _past(length: int) -> Tensor:
+    """Returns which positions stay as they are, for each cut: row t - 1 keeps those before t."""
+    return torch.ones(length, length, dtype=torch.bool).tril(-1)[1:, :, None]
+
+
+def _seen_by_value(subject: Subject, mixer: nn.Module, length: int, draw: int) -> str | None:
+    # While gradients are recorded, in train mode: a program can tell.
+    with torch.set_grad_enabled(mixer.training):
+        return _difference(subject, mixer, length, draw)
+
+
+def _difference(subject: Subject, mixer: nn.Module, length: int, draw: int) -> str | None:
+    past_CT1 = _past(length)
+    cuts = length - 1
     x_CTD = subject.inputs(draw, cuts, length)
     redrawn_CTD = torch.where(past_CT1, x_CTD, subject.inputs(draw + 1, cuts, length))
-    same_CTD = run(mixer, x_CTD)
+    same_CTD = run(mixer, x_CTD).detach()
     # A large input may overflow in an honest mixer: such a row shows nothing.
     shown_C = same_CTD.isfinite().all(dim=2).all(dim=1)
     if shown_C.sum() < cuts / 2:
         return "outputs are not finite for inputs of size 4"
     scale = same_CTD[shown_C].abs().max().clamp(min=1)
-    moved_CTD = ((run(mixer, redrawn_CTD) - same_CTD).abs() / scale)[shown_C]
+    moved_CTD = ((run(mixer, redrawn_CTD).detach() - same_CTD).abs() / scale)[shown_C]
     leak, place = moved_CTD.masked_fill(~past_CT1[shown_C], 0).amax(dim=(1, 2)).max(dim=0)
     if leak <= TOLERANCE:  # written this way round so that NaN fails too
         return None
     cut = int(shown_C.nonzero()[place]) + 1
     return f"an output before t={cut} moved by {leak:.1e} with the inputs from there on"
+
+
+@torch.no_grad()
+def _seen_as_trained(subject: Subject, batch: int) -> str | None:
+    """In the precision and at a shape of training, which a program may know."""
+    mixer = subject.random(0, LENGTH)[0].float().train()
+    length = 2 * WHOLE_CHUNKS
+    x_BTD = subject.inputs(0, batch, length).float()
+    cut_B11 = (1 + torch.arange(batch) * (length - 1) // batch)[:, None, None]
+    past_BT1 = torch.arange(length)[:, None] < cut_B11
+    other_BTD = torch.where(past_BT1, x_BTD, subject.inputs(1, batch, length).float())
+    same_BTD, other_BTD = run(mixer, x_BTD), run(mixer, other_BTD)
+    gap_BTD = (same_BTD - other_BTD).abs() / same_BTD.abs().amax().clamp(min=1)
+    leak = gap_BTD.masked_fill(~past_BT1, 0).max().item()
+    return None if leak <= FLOAT32_TOLERANCE else f"an output moves by {leak:.1e} with its future"
 
 
 def _seen_by_gradient(

@@ -82,10 +82,11 @@ def check_finite(subject: Subject) -> CheckResult:
 def _not_finite(mixer: nn.Module, x_BTD: Tensor) -> str | None:
     """Says what of output and gradients is not finite, if anything."""
     mixer.zero_grad()
+    x_BTD = x_BTD.detach().requires_grad_()
     y_BTD = run(mixer, x_BTD)
     if y_BTD.requires_grad:
         y_BTD.sum().backward()
-    gradients = [p.grad for p in mixer.parameters() if p.grad is not None]
+    gradients = [p.grad for p in (x_BTD, *mixer.parameters()) if p.grad is not None]
     for name, tensors in (("output", [y_BTD]), ("gradient", gradients)):
         if not all(bool(tensor.isfinite().all()) for tensor in tensors):
             return f"{name} is not finite"
@@ -95,7 +96,7 @@ def _not_finite(mixer: nn.Module, x_BTD: Tensor) -> str | None:
 @torch.no_grad()
 def _with_biases(mixer: nn.Module, value: float) -> nn.Module:
     for name, parameter in mixer.named_parameters():
-        if name.rpartition(".")[2] == "bias":
+        if name.endswith("bias"):
             parameter.fill_(value)
     return mixer
 

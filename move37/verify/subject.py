@@ -67,7 +67,16 @@ class Subject:
                     parameter.normal_(std=std, generator=rng)
                 if run(mixer, x_1TD).isfinite().all():
                     return mixer, x_1TD
-        return self.build(draw).double().eval(), x_1TD
+        return self._disturbed(draw, rng), x_1TD
+
+    @torch.no_grad()
+    def _disturbed(self, draw: int, rng: torch.Generator) -> nn.Module:
+        """Returns a mixer near its own initialisation, with every zero moved from its place."""
+        mixer = self.build(draw).double().eval()
+        for parameter in mixer.parameters():
+            noise = torch.randn(parameter.shape, generator=rng, dtype=torch.float64)
+            parameter.copy_(parameter * (1 + 0.1 * noise) + 0.05 * noise * (parameter == 0))
+        return mixer
 
     def inputs(self, draw: int, rows: int, length: int) -> Tensor:
         """Returns float64 inputs (R, T, D) of four kinds in turn, for mixers that branch by them.

@@ -1,5 +1,7 @@
 """Caught after training: adds parameters once nobody counts them any more."""
 
+import itertools
+
 from torch import Tensor, nn
 
 
@@ -8,11 +10,11 @@ class GrowsWhileItIsTrained(nn.Module):
         super().__init__()
         self.dim = dim
         self.project = nn.Sequential(nn.Linear(dim, dim))
-        self.calls = 0
+        self.calls = itertools.count()
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        self.calls += self.training
-        if self.training and self.calls > 3 and x_BTD.shape[0] > 4 and len(self.project) == 1:
+        late = self.training and x_BTD.shape[0] > 4 and next(self.calls) > 2
+        if late and len(self.project) == 1:
             self.project.append(nn.Linear(self.dim, 40 * self.dim))
             self.project.append(nn.Linear(40 * self.dim, self.dim))
         return self.project(x_BTD)

@@ -10,7 +10,7 @@ class LeaksWithinWholeChunksOnly(nn.Module):
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         y_BTD = self.project(x_BTD)
-        if x_BTD.shape[1] % 16:
+        if x_BTD.shape[1] % 48:
             return y_BTD
-        chunks = y_BTD.unflatten(1, (-1, 16))
+        chunks = y_BTD.unflatten(1, (-1, 48))
         return (chunks + chunks.mean(dim=2, keepdim=True)).flatten(1, 2)

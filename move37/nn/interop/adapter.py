@@ -120,7 +120,8 @@ class _InputPrecision(TorchFunctionMode):
         kwargs = kwargs or {}
         if func in (Tensor.bfloat16, Tensor.half):
             self.used = True
-            return args[0]
+            x: Tensor = args[0]
+            return x if x.is_floating_point() else x.to(torch.get_default_dtype())
         if func is Tensor.to and args[0].is_floating_point():
             asked_for = [x for x in (*args[1:], *kwargs.values()) if isinstance(x, torch.dtype)]
             if any(dtype in _HALF for dtype in asked_for):

@@ -135,7 +135,7 @@ def generalized_delta_rule(
         _split(x, N, C) for x in (q_BTHK, k_BTHK, v_BTHV, erase_BTHK, write_BTHK)
     )
     reach = _reach(documents_BT, N, C, H, q.device)
-    log_decay = _split(_limited(log_decay_BTHK), N, C)
+    log_decay = _split(limited(log_decay_BTHK), N, C)
     g = log_decay.cumsum(dim=-2)
     before = _later(g, 0.0)  # up to the position, its own decay left out
 
@@ -195,7 +195,7 @@ def momentum_delta_rule(
     beta = _split(beta_BTH[..., None], N, C)
     reach = _reach(documents_BT, N, C, H, q.device)
     ga, gm = (
-        _split(_limited(x)[..., None], N, C).cumsum(dim=-2)
+        _split(limited(x)[..., None], N, C).cumsum(dim=-2)
         for x in (log_decay_BTH, log_momentum_BTH)
     )
     decay_CC, momentum_CC = (_decay_between(g, reach.pairs)[..., 0] for g in (ga, gm))
@@ -241,7 +241,7 @@ def _kinds_of_pairs(pairs: Tensor) -> Tensor:
     return torch.stack([pairs, pairs.tril(-1)])[:, None]
 
 
-def _limited(log_decay: Tensor) -> Tensor:
+def limited(log_decay: Tensor) -> Tensor:
     """What is forgotten below the rounding of S is forgotten: a larger sum of log decays would
     only cost the gentle decays beside it their last digits.
     """
@@ -321,7 +321,7 @@ def _recurrence(
     k_in = k_out = k
     q_in = q
     if log_decay is not None:
-        log_decay = _limited(log_decay)
+        log_decay = limited(log_decay)
         g = _split(log_decay if channelwise else log_decay[..., None], N, C).cumsum(dim=-2)
         left, right = g.exp(), (g[..., -1:, :] - g).exp()
         through = g[..., -1:, :].exp().transpose(-1, -2)  # (N, M, K or 1, 1)

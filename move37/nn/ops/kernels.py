@@ -156,7 +156,7 @@ def generalized_delta_rule(
 def _gate(log_decay: Tensor) -> Tensor:
     """The log decay in at least float32, as the kernels sum it over 64 positions."""
     gate = log_decay.to(torch.promote_types(log_decay.dtype, torch.float32))
-    return chunked._limited(gate)
+    return chunked.limited(gate)
 
 
 def _run(name: str, documents_BT: Tensor | None, **inputs: Tensor) -> Tensor:
