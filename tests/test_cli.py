@@ -437,4 +437,23 @@ def test_verify_survives_a_mixer_that_ends_its_process(tmp_path: Path) -> None:
     file.write_text(program("Ends", before="vars(torch)['os']._exit(0)"))
     done = move37("verify", str(file), "--quick")
     assert done.returncode == 1
-    assert "verify: interface" in done.stderr
+    assert "the process ended by itself: exit status 0" in done.stdout
+
+
+def test_verify_keeps_the_verdicts_from_before_the_process_ended(tmp_path: Path) -> None:
+    file = tmp_path / "ends.py"
+    file.write_text(program("Ends", before="x_BTD.shape[1] == 1024 and vars(torch)['os']._exit(3)"))
+    done = move37("verify", str(file), "--quick", "--json")
+    assert done.returncode == 1
+    checks = json.loads(done.stdout)["checks"]
+    assert [check["verdict"] for check in checks[:8]] == ["passed"] * 8
+    assert (checks[-1]["check"], checks[-1]["verdict"]) == ("gradients", "failed")
+
+
+def test_verify_of_a_size_that_the_mixer_refuses_is_exit_status_2(tmp_path: Path) -> None:
+    file = tmp_path / "layer.py"
+    refuses = "assert dim % heads == 0\n        super()"
+    file.write_text(program("Layer").replace("super()", refuses))
+    done = move37("verify", str(file), "--dim", "64", "--heads", "3")
+    assert done.returncode == 2
+    assert "build with width 64, 3 heads" in done.stderr
