@@ -447,7 +447,7 @@ def test_verify_keeps_the_verdicts_from_before_the_process_ended(tmp_path: Path)
     assert done.returncode == 1
     checks = json.loads(done.stdout)["checks"]
     assert [check["verdict"] for check in checks[:8]] == ["passed"] * 8
-    assert (checks[-1]["check"], checks[-1]["verdict"]) == ("gradients", "failed")
+    assert (checks[-1]["check"], checks[-1]["verdict"]) == ("sub-quadratic", "failed")
 
 
 def test_verify_of_a_size_that_the_mixer_refuses_is_exit_status_2(tmp_path: Path) -> None:
