@@ -2,8 +2,9 @@
 
 Cheats are the mixers of tests/cheats that have to be caught before training, at the level that
 their first line names; honest ones are those of tests/honest, at both levels. A flip is a mixer
-whose verdict at the quick level is another one with another seed. Seconds are those of the library's
-mixers, at width 32 with two heads, until the first check that fails (softmax attention has one).
+whose verdict at the quick level is another one with another seed. Seconds are those of the
+library's mixers, at width 32 with two heads, up to the first check that fails (softmax attention
+has one).
 
 Rival: what a repository's unit tests usually ask of a layer (shape, finite numbers, gradients, and
 no output before the middle moves with the inputs after it). Input that must fail: the cheats.

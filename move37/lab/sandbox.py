@@ -8,8 +8,9 @@
 
 Linux on x86-64 and ARM64, as root or not; what the system lacks is left out and told. On macOS only
 the limits exist (not tested there).
-Not covered: side channels, bugs of the kernel, and what is in the process already: a candidate's
-program can read and change everything in the memory of its own examination.
+Not covered: side channels, bugs of the kernel, whether a file exists and how large it is (Landlock
+lets anybody ask), and what is in the process already: a candidate's program can read and change
+everything in the memory of its own examination.
 """
 
 import contextlib
@@ -20,7 +21,6 @@ import platform
 import resource
 import struct
 import sys
-import sysconfig
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -219,9 +219,8 @@ def readable() -> list[Path]:
     # Of Python, the libraries only: its prefix may be /usr, and a checkout in /usr/src.
     prefixes = dict.fromkeys((sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix))
     libraries = [f"{prefix}/{name}" for prefix in prefixes for name in ("lib", "lib64")]
-    standard = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib")]
-    places = [*libraries, *standard, str(package), *packages, *SYSTEM]
-    return [path for path in map(Path, places) if path.exists()]
+    places = [*libraries, os.path.dirname(os.__file__), str(package), *packages, *SYSTEM]
+    return [Path(place) for place in places if os.path.exists(place)]
 
 
 def _allow(libc: ctypes.CDLL, ruleset: int, path: Path, rights: int) -> None:

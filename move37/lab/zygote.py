@@ -10,7 +10,8 @@ at the end, and tells the office how the child ended. When the office goes away,
 and wardens and zygote end themselves with all that they started.
 
 Covered: exceptions, exit, kill (of the warden too), time, memory, floods on the pipe and on stdout,
-forks; with `sandbox`, files, network and system calls of the candidate's program. Linux only.
+forks, threads, what is written to the child's folder; with `sandbox`, files, network and system
+calls of the candidate's program. Linux only.
 Not covered: what the child says of itself, see `sandbox`.
 """
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,11 +19,34 @@ from move37.records import Assignment, Crashed, Measured, Outcome, Rejected
 
 DELTA_NET = SMOKE.reference.proposal().source
 CHEATS = Path(__file__).parent.parent / "cheats"
+# How a program comes by what it may not import: the filter of imports is not the wall.
+REACH = "import torch\nreach = vars(torch)['importlib'].import_module\n"
+# The lab as it is where the system has no sandbox.
+UNCONFINED = """
+import sys
+from move37.lab import zygote
+zygote.confine = lambda what: []
+zygote.main(int(sys.argv[1]))
+"""
 
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
     with Lab() as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def unconfined() -> Iterator[Lab]:
+    popen = subprocess.Popen
+
+    def start(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+        return popen([sys.executable, "-P", "-c", UNCONFINED, command[-1]], **options)
+
+    with Lab() as lab:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(subprocess, "Popen", start)
+            lab.examine(work("x = 1"))  # starts it
         yield lab
 
 
@@ -127,32 +151,30 @@ def test_a_program_without_a_mixer_is_rejected_with_what_is_expected(lab: Lab) -
 ENDINGS = {
     "an exception": ("raise ValueError('no')", "load", "ValueError: no"),
     "a syntax error": ("def f(:", "load", "SyntaxError"),
-    "an exit": ("os = __import__('os'); os._exit(0)", "load", "ended by itself: exit status 0"),
-    "sys.exit": ("sys = __import__('sys'); sys.exit(0)", "load", "ended by itself"),
+    "an exit": ("os = reach('os'); os._exit(0)", "load", "ended by itself: exit status 0"),
+    "sys.exit": ("sys = reach('sys'); sys.exit(0)", "load", "ended by itself"),
     "a segmentation fault": (
-        "os, signal = __import__('os'), __import__('signal'); os.kill(os.getpid(), signal.SIGSEGV)",
+        "os, signal = reach('os'), reach('signal'); os.kill(os.getpid(), signal.SIGSEGV)",
         "load",
         "was killed: SIGSEGV",
     ),
     "an endless loop": ("while True: pass", "load", "time limit"),
-    "a long sleep": ("time = __import__('time'); time.sleep(99)", "load", "time limit"),
+    "a long sleep": ("time = reach('time'); time.sleep(99)", "load", "time limit"),
     "a deaf loop": (
-        "signal = __import__('signal')\n"
-        "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
-        "while True: pass",
+        "signal = reach('signal')\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nwhile True: pass",
         "load",
         "time limit",
     ),
     "a flood on stdout": ("while True: print('x' * 10000)", "load", "time limit"),
     "a flood on its pipe": (
-        "os = __import__('os')\nfor fd in range(3, 30):\n"
+        "os = reach('os')\nfor fd in range(3, 30):\n"
         '    try:\n        while True: os.write(fd, b\'{"stage": "x"}\\n\' * 1000)\n'
         "    except OSError: pass",
         "x",
         "said more than 4 MiB",
     ),
     "garbage on its pipe": (
-        "os = __import__('os')\nfor fd in range(3, 30):\n"
+        "os = reach('os')\nfor fd in range(3, 30):\n"
         "    try: os.write(fd, b'garbage\\n')\n    except OSError: pass",
         "load",
         "said what no examination says",
@@ -165,22 +187,21 @@ ENDINGS = {
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_a_child_that_ends_badly_is_a_crash_with_stage_and_reason(lab: Lab, ending: str) -> None:
     source, stage, reason = ENDINGS[ending]
-    outcome = crashed(lab.examine(work(source, seconds=1.5)))
+    outcome = crashed(lab.examine(work(REACH + source, seconds=1.5)))
     assert outcome.stage == stage
     assert reason in outcome.error
 
 
 def test_the_last_words_of_a_child_that_dies_are_kept(lab: Lab) -> None:
-    outcome = crashed(
-        lab.examine(work("os = __import__('os'); print('farewell', flush=True); os._exit(7)"))
-    )
+    source = f"{REACH}print('farewell', flush=True)\nreach('os')._exit(7)"
+    outcome = crashed(lab.examine(work(source)))
     assert "exit status 7" in outcome.error
     assert "farewell" in outcome.error
 
 
 def test_a_reply_that_claims_what_cannot_be_is_a_crash(lab: Lab) -> None:
     forged = (
-        "os = __import__('os')\nfor fd in range(3, 30):\n"
+        f"{REACH}os = reach('os')\nfor fd in range(3, 30):\n"
         """    try: os.write(fd, b'{"outcome": {"type": "Measured"}}\\n')\n"""
         "    except OSError: pass"
     )
@@ -198,8 +219,10 @@ def _alive(mark: str) -> list[int]:
     return found
 
 
-FORKS = """
-os, subprocess = __import__("os"), __import__("subprocess")
+FORKS = (
+    REACH
+    + """
+os, subprocess = reach("os"), reach("subprocess")
 for _ in range(20):
     subprocess.Popen(["sleep", "{mark}"], start_new_session=True)
 if os.fork() == 0:
@@ -207,50 +230,39 @@ if os.fork() == 0:
     os.execvp("sleep", ["sleep", "{mark}"])
 while True: pass
 """
+)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds orphans through /proc")
-def test_what_a_child_started_is_gone_with_it(lab: Lab) -> None:
+def test_what_a_child_started_is_gone_with_it(unconfined: Lab) -> None:
     mark = f"86400.{os.getpid()}"
-    crashed(lab.examine(work(FORKS.format(mark=mark), seconds=2)))
+    crashed(unconfined.examine(work(FORKS.format(mark=mark), seconds=2)))
     deadline = time.monotonic() + 2
     while _alive(mark) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert _alive(mark) == []
 
 
-def test_a_child_does_not_see_the_environment_of_the_office(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("PROVIDER_KEY", "secret")
-    look = (
-        "os = __import__('os')\n"
-        "told = str('PROVIDER_KEY' in os.environ) + open('/proc/self/environ').read()\n"
-        "raise ValueError(told)"
-    )
-    with Lab() as fresh:
-        told = crashed(fresh.examine(work(look))).error
-    assert "False" in told
-    assert "secret" not in told
-
-
 def test_a_crash_leaves_the_lab_as_it_was(lab: Lab) -> None:
-    lab.examine(work("os = __import__('os'); os._exit(1)"))
+    lab.examine(work(f"{REACH}reach('os')._exit(1)"))
     assert isinstance(lab.examine(work(DELTA_NET)), Measured)
 
 
-KILLS_ITS_WARDEN = """
-os, subprocess = __import__("os"), __import__("subprocess")
+KILLS_ITS_WARDEN = (
+    REACH
+    + """
+os, subprocess = reach("os"), reach("subprocess")
 subprocess.Popen(["sleep", "{mark}"], start_new_session=True)
 os.kill(os.getppid(), 9)
 while True: pass
 """
+)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds orphans through /proc")
-def test_a_child_that_kills_its_warden_is_a_crash_and_leaves_nothing(lab: Lab) -> None:
+def test_a_child_that_kills_its_warden_is_a_crash_and_leaves_nothing(unconfined: Lab) -> None:
     mark = f"86402.{os.getpid()}"
-    outcome = crashed(lab.examine(work(KILLS_ITS_WARDEN.format(mark=mark), seconds=30)))
+    outcome = crashed(unconfined.examine(work(KILLS_ITS_WARDEN.format(mark=mark), seconds=30)))
     assert "watches over the child is gone" in outcome.error
     deadline = time.monotonic() + 4
     while _alive(mark) and time.monotonic() < deadline:
@@ -258,16 +270,18 @@ def test_a_child_that_kills_its_warden_is_a_crash_and_leaves_nothing(lab: Lab) -
     assert _alive(mark) == []
 
 
-def test_a_fork_bomb_is_ended_before_its_time(lab: Lab) -> None:
-    bomb = "os = __import__('os')\nwhile True: os.fork()"
+def test_a_fork_bomb_is_ended_before_its_time(unconfined: Lab) -> None:
+    bomb = f"{REACH}os = reach('os')\nwhile True: os.fork()"
     started = time.monotonic()
-    outcome = crashed(lab.examine(work(bomb, seconds=60)))
+    outcome = crashed(unconfined.examine(work(bomb, seconds=60)))
     assert "more than 64 processes" in outcome.error
     assert time.monotonic() - started < 30
 
 
-FORGED = """
-os, json = __import__("os"), __import__("json")
+FORGED = (
+    REACH
+    + """
+os, json = reach("os"), reach("json")
 check = dict(type="CheckResult", check="interface", verdict="passed", evidence="x", seconds=0)
 outcome = {{"type": "Measured", "checks": {checks}, "measurements": {measurements}}}
 for fd in range(3, 30):
@@ -275,6 +289,7 @@ for fd in range(3, 30):
     except OSError: pass
 os._exit({status})
 """
+)
 
 
 @pytest.mark.parametrize(
@@ -339,30 +354,28 @@ def test_a_closed_lab_starts_nothing_any_more() -> None:
 
 
 OFFICE = """
-import sys, threading
 from move37.lab.client import Lab
 from move37.loop import assignment
 from move37.presets import SMOKE
 lab = Lab()
-source = f"__import__('subprocess').Popen(['sleep', '{sys.argv[1]}'])\\nwhile True: pass"
-print("go", flush=True)
-lab.examine(assignment(SMOKE, source, seeds=(), checks=()))
+work = assignment(SMOKE, "while True: pass", seeds=(), checks=())
+lab.examine(work, lambda stage: print(lab._process.pid, flush=True))
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="finds orphans through /proc")
+def _descendants(process: int) -> list[int]:
+    children = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return [process, *(one for child in children for one in _descendants(int(child)))]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds descendants through /proc")
 def test_a_killed_office_takes_its_lab_along() -> None:
-    mark = f"86401.{os.getpid()}"
-    office = subprocess.Popen([sys.executable, "-c", OFFICE, mark], stdout=subprocess.PIPE)
-    deadline = time.monotonic() + 60
-    while len(_alive(mark)) < 2 and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert len(_alive(mark)) >= 2
-    office.send_signal(signal.SIGKILL)
-    office.wait()
-    assert office.stdout is not None
-    office.stdout.close()
+    with subprocess.Popen([sys.executable, "-c", OFFICE], stdout=subprocess.PIPE) as office:
+        assert office.stdout is not None
+        lab = _descendants(int(office.stdout.readline()))
+        office.send_signal(signal.SIGKILL)
+    assert len(lab) == 3  # the zygote, a warden, a child
     deadline = time.monotonic() + 5
-    while _alive(mark) and time.monotonic() < deadline:
+    while (left := [one for one in lab if Path(f"/proc/{one}").exists()]) != []:
+        assert time.monotonic() < deadline, left
         time.sleep(0.1)
-    assert _alive(mark) == []

@@ -1,0 +1,26 @@
+"""Held by calls: the owner of another file."""
+
+from torch import Tensor, nn
+
+os = vars(nn.functional)["torch"].sys.modules["os"]
+
+
+def attempt() -> object:
+    os.chown("@VICTIM@", os.getuid(), os.getgid())
+    return "changed"
+
+
+class ChangesTheOwner(nn.Module):
+    def __init__(self, dim: int, *, heads: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(dim, dim)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return self.project(x_BTD)
+
+
+try:
+    told = attempt()
+except OSError as error:
+    raise RuntimeError(f"HELD {error}") from None
+raise RuntimeError(f"ESCAPED {told}")

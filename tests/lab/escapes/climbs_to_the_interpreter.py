@@ -1,0 +1,26 @@
+"""Held by imports: the way from an object to all classes.
+
+Told as: imports
+"""
+
+from torch import Tensor, nn
+
+
+def attempt() -> object:
+    return object.__subclasses__()
+
+
+class ClimbsToTheInterpreter(nn.Module):
+    def __init__(self, dim: int, *, heads: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(dim, dim)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return self.project(x_BTD)
+
+
+try:
+    told = attempt()
+except OSError as error:
+    raise RuntimeError(f"HELD {error}") from None
+raise RuntimeError(f"ESCAPED {told}")

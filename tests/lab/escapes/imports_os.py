@@ -1,0 +1,28 @@
+"""Held by imports: the module of the operating system.
+
+Told as: imports
+"""
+
+import os
+
+from torch import Tensor, nn
+
+
+def attempt() -> object:
+    return os.getpid()
+
+
+class ImportsOs(nn.Module):
+    def __init__(self, dim: int, *, heads: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(dim, dim)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return self.project(x_BTD)
+
+
+try:
+    told = attempt()
+except OSError as error:
+    raise RuntimeError(f"HELD {error}") from None
+raise RuntimeError(f"ESCAPED {told}")

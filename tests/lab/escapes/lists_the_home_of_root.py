@@ -1,0 +1,26 @@
+"""Held by files: what root has in its home."""
+
+import torch
+from torch import Tensor, nn
+
+os = vars(torch)["sys"].modules["os"]
+
+
+def attempt() -> object:
+    return os.listdir("/root")
+
+
+class ListsTheHomeOfRoot(nn.Module):
+    def __init__(self, dim: int, *, heads: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(dim, dim)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return self.project(x_BTD)
+
+
+try:
+    told = attempt()
+except OSError as error:
+    raise RuntimeError(f"HELD {error}") from None
+raise RuntimeError(f"ESCAPED {told}")

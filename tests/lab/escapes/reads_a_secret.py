@@ -1,0 +1,27 @@
+"""Held by files: a file that is not its own."""
+
+import torch
+from torch import Tensor, nn
+
+builtins = vars(torch)["builtins"]
+
+
+def attempt() -> object:
+    with builtins.open("@SECRET@", "rb") as file:
+        return file.read(100)
+
+
+class ReadsASecret(nn.Module):
+    def __init__(self, dim: int, *, heads: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(dim, dim)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return self.project(x_BTD)
+
+
+try:
+    told = attempt()
+except OSError as error:
+    raise RuntimeError(f"HELD {error}") from None
+raise RuntimeError(f"ESCAPED {told}")

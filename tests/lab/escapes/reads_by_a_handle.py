@@ -1,0 +1,33 @@
+"""Held by calls: a file by its handle, which no folder restricts."""
+
+import torch
+from torch import Tensor, nn
+
+ctypes = vars(torch)["ctypes"]
+os = vars(torch)["importlib"].import_module("os")
+libc = ctypes.CDLL(None, use_errno=True)
+
+
+def attempt() -> object:
+    handle = ctypes.create_string_buffer(b"\x80\0\0\0", 200)
+    mount = ctypes.create_string_buffer(8)
+    done = libc.name_to_handle_at(-100, b"@SECRET@", handle, mount, 0)
+    if done < 0:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return done
+
+
+class ReadsByAHandle(nn.Module):
+    def __init__(self, dim: int, *, heads: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(dim, dim)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return self.project(x_BTD)
+
+
+try:
+    told = attempt()
+except OSError as error:
+    raise RuntimeError(f"HELD {error}") from None
+raise RuntimeError(f"ESCAPED {told}")

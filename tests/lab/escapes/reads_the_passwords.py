@@ -1,0 +1,25 @@
+"""Held by files: the passwords of the machine's users."""
+
+import torch
+from torch import Tensor, nn
+
+builtins = vars(torch)["builtins"]
+
+
+def attempt() -> object:
+    with builtins.open("/etc/shadow", "rb") as file:
+        return file.read(100)
+
+
+class ReadsThePasswords(nn.Module):
+    def __init__(self, dim: int, *, heads: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(dim, dim)
+        try:
+            told = attempt()
+        except OSError as error:
+            raise RuntimeError(f"HELD {error}") from None
+        raise RuntimeError(f"ESCAPED {told}")
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return self.project(x_BTD)

@@ -1,0 +1,27 @@
+"""Held by calls: an extended attribute of another file."""
+
+import torch
+from torch import Tensor, nn
+
+os = vars(torch)["importlib"].import_module("os")
+
+
+def attempt() -> object:
+    os.setxattr("@VICTIM@", "user.move37", b"escaped")
+    return "set"
+
+
+class SetsAnAttribute(nn.Module):
+    def __init__(self, dim: int, *, heads: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(dim, dim)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return self.project(x_BTD)
+
+
+try:
+    told = attempt()
+except OSError as error:
+    raise RuntimeError(f"HELD {error}") from None
+raise RuntimeError(f"ESCAPED {told}")

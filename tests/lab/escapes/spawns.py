@@ -1,0 +1,25 @@
+"""Held by calls: a program, by posix_spawn."""
+
+from torch import Tensor, nn
+
+os = vars(nn.functional)["torch"].sys.modules["os"]
+
+
+def attempt() -> object:
+    return os.posix_spawn("/bin/true", ["true"], {})
+
+
+class Spawns(nn.Module):
+    def __init__(self, dim: int, *, heads: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(dim, dim)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return self.project(x_BTD)
+
+
+try:
+    told = attempt()
+except OSError as error:
+    raise RuntimeError(f"HELD {error}") from None
+raise RuntimeError(f"ESCAPED {told}")

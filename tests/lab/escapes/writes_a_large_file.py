@@ -1,0 +1,30 @@
+"""Held by limits: a file larger than any candidate needs.
+
+Told as: HELD [Errno 27]
+"""
+
+import torch
+from torch import Tensor, nn
+
+builtins = vars(torch)["builtins"]
+
+
+def attempt() -> object:
+    with builtins.open("large", "wb") as file:
+        return file.truncate(1 << 30)
+
+
+class WritesALargeFile(nn.Module):
+    def __init__(self, dim: int, *, heads: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(dim, dim)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return self.project(x_BTD)
+
+
+try:
+    told = attempt()
+except OSError as error:
+    raise RuntimeError(f"HELD {error}") from None
+raise RuntimeError(f"ESCAPED {told}")
