@@ -90,8 +90,8 @@ class Work(TorchDispatchMode):
     def save(self, tensor: Tensor) -> None:
         """Counts a tensor that is kept for the backward pass."""
         storage = tensor.untyped_storage()
-        if storage.data_ptr() not in self._saved:
-            self._saved.add(storage.data_ptr())
+        if storage._cdata not in self._saved:
+            self._saved.add(storage._cdata)
             self.saved["saved for the backward pass"] += storage.nbytes()
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -129,7 +129,7 @@ class Work(TorchDispatchMode):
 
 
 def _memory(x: Tensor) -> int:
-    return x.untyped_storage().data_ptr()
+    return x.untyped_storage()._cdata  # the address of what it is, also where there are no data
 
 
 def _solve(matrix: Tensor, right: Tensor, *_: Any) -> int:

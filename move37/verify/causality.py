@@ -89,6 +89,8 @@ def _seen_as_trained(subject: Subject, batch: int) -> str | None:
     past_BT1 = torch.arange(length)[:, None] < cut_B11
     other_BTD = torch.where(past_BT1, x_BTD, subject.inputs(1, batch, length).float())
     same_BTD, other_BTD = run(mixer, x_BTD), run(mixer, other_BTD)
+    if not same_BTD.isfinite().all():
+        return None  # redrawn parameters may overflow in float32; `finite` looks at the own ones
     gap_BTD = (same_BTD - other_BTD).abs() / same_BTD.abs().amax().clamp(min=1)
     leak = gap_BTD.masked_fill(~past_BT1, 0).max().item()
     return None if leak <= FLOAT32_TOLERANCE else f"an output moves by {leak:.1e} with its future"

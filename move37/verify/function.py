@@ -61,28 +61,39 @@ def check_repeatable(subject: Subject) -> CheckResult:
         if name not in before or not torch.equal(before[name], value):
             return failed("repeatable", f"a forward in eval mode changes {name} in the state dict")
     last = dict(_kept(mixer))
-    trained = last, last
     run(mixer, x_BTD)
-    for name, value in _kept(mixer):
-        if last.get(name, value) != value:
-            return failed("repeatable", f"{name} changes at every call")
+    changed = _changed(mixer, last)
+    if changed:
+        return failed("repeatable", f"{changed} changes at every call")
     mixer.train()
+    before_last: dict[str, object] = {}
     for _ in range(CALLS if subject.thorough else 3):
-        with torch.enable_grad():
-            y_BTD = run(mixer, x_BTD)
-            if y_BTD.requires_grad:
-                y_BTD.sum().backward()
-        trained = dict(_kept(mixer)), trained[0]
-    for name, value in trained[0].items():
-        if trained[1].get(name, value) != value:
-            return failed("repeatable", f"{name} changes at every call in train mode")
-    mixer.zero_grad()
+        before_last = dict(_kept(mixer))
+        _learn(mixer, x_BTD)
+    changed = _changed(mixer, before_last)
+    if changed:
+        return failed("repeatable", f"{changed} changes at every call in train mode")
     again = moved(_output(mixer.eval(), x_BTD), first_BTD)
     if not again == 0:
         return failed("repeatable", f"calls in train mode move later outputs by {again:.1e}")
     filled = sorted(name for name, value in last.items() if empty.get(name) != value)
     told = "the same input gives the same output, also after other calls"
     return passed("repeatable", told + (f"; keeps {', '.join(filled)[:200]}" if filled else ""))
+
+
+@torch.enable_grad()
+def _learn(mixer: nn.Module, x_BTD: Tensor) -> None:
+    """One forward and backward pass, as in training."""
+    y_BTD = run(mixer, x_BTD)
+    if y_BTD.requires_grad:
+        y_BTD.sum().backward()
+    mixer.zero_grad()
+
+
+def _changed(mixer: nn.Module, before: dict[str, object]) -> str | None:
+    """Returns the name of something that the mixer keeps and that is not as it was."""
+    now = _kept(mixer)
+    return next((name for name, value in now if before.get(name, value) != value), None)
 
 
 def _output(mixer: nn.Module, x_BTD: Tensor) -> Tensor:
@@ -98,11 +109,7 @@ def check_restorable(subject: Subject) -> CheckResult:
     with torch.no_grad():
         for parameter in mixer.parameters():
             parameter.add_(0.1 * torch.randn(parameter.shape, generator=rng))
-    mixer.train()
-    y_BTD = run(mixer, x_BTD)
-    if y_BTD.requires_grad:
-        y_BTD.sum().backward()
-    mixer.zero_grad()
+    _learn(mixer.train(), x_BTD)
     mixer.eval()
     with torch.no_grad():
         expected_BTD = run(mixer, x_BTD)

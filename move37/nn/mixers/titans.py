@@ -1,5 +1,7 @@
 """Titans: a memory that is trained at test time, by gradient descent with momentum."""
 
+import math
+
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -17,12 +19,13 @@ class Titans(nn.Module):
         o_t = S q_t                             read
         y_t = norm(o_t) * silu(g_t)             gate
 
-    with a_t, b_t and m_t in (0, 1): what is added is minus the gradient of |v_t - S k_t|^2 / 2.
-    This is the neural long-term memory of the paper with one
-    linear layer as the memory and a step for each token; its attention branch and its persistent
-    tokens are left out. q, k and v pass a causal convolution of width 4 and a SiLU. Shapes:
-    B batch, T time, D model width, H heads, K = V head size. Time O(T H K V); the state holds
-    2 H V K numbers and the last 3 inputs of the convolution. Behrouz et al. arXiv:2501.00663.
+    with a_t in (0, 1), b_t in (0, a_t) and m_t in (0, 1/2): what is added is minus the gradient
+    of |v_t - S k_t|^2 / 2. In the paper all three are in (0, 1); rates that change from token to
+    token can then swing the memory up without end. This is the neural long-term memory of the
+    paper with one linear layer as the memory and a step for each token; its attention branch and
+    its persistent tokens are left out. q, k and v pass a causal convolution of width 4 and a SiLU.
+    Shapes: B batch, T time, D model width, H heads, K = V head size. Time O(T H K V); the state
+    holds 2 H V K numbers and the last 3 inputs of the convolution. Behrouz et al. arXiv:2501.00663.
     """
 
     def __init__(self, dim: int, *, heads: int) -> None:
@@ -74,7 +77,8 @@ class Titans(nn.Module):
     def _rates(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """b, log m and log a, each (..., H)."""
         learning, momentum, keeping = self.project_rates(x).chunk(3, dim=-1)
-        return learning.sigmoid(), F.logsigmoid(momentum), F.logsigmoid(keeping)
+        rate = learning.sigmoid() * keeping.sigmoid()
+        return rate, F.logsigmoid(momentum) - math.log(2), F.logsigmoid(keeping)
 
     def _read(self, o: Tensor, x: Tensor) -> Tensor:
         gate = F.silu(self.project_gate(x)).unflatten(-1, (self.heads, -1))
