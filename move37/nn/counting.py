@@ -128,8 +128,10 @@ class Work(TorchDispatchMode):
         return self.flops.total() + self.elements.total()
 
 
-def _memory(x: Tensor) -> int:
-    return x.untyped_storage()._cdata  # the address of what it is, also where there are no data
+def _memory(x: Tensor) -> tuple[int, int]:
+    """Returns which memory a tensor lies in, and how large it is: one in place may enlarge it."""
+    storage = x.untyped_storage()
+    return storage._cdata, storage.nbytes()  # the address of the storage, also without data
 
 
 def _solve(matrix: Tensor, right: Tensor, *_: Any) -> int:
