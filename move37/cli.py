@@ -337,7 +337,8 @@ def import_(
     """Take in a collection of programs: verify each, train them if asked, keep what came of it.
 
     FILE is a JSON list of objects with name, program and motivation. A program that is refused is
-    a result, not an error. The same command goes on where it was stopped.
+    a result, not an error. The same command goes on where it was stopped; a file with other
+    content is another collection, with a store of its own.
     """
     from move37 import auditing, importing, presets, session, terminal
     from move37.search.leaderboard import leaderboard
@@ -363,6 +364,12 @@ def import_(
             records = importing.verify(
                 collection, known, lab, opened, checks=checks, level=level, workers=workers
             )
+        before = opened.records()
+        if before and not as_json:
+            console.print(f"{len(before)} records are in {path} already", soft_wrap=True)
+        elif before:
+            for record in before:
+                print(json.dumps(to_data(record)))  # noqa: T201
         try:
             for record in records:
                 if as_json:

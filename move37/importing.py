@@ -71,7 +71,7 @@ class Collection:
         )
         missing = [name for name in only if name not in {one.name for one in found}]
         if missing:
-            raise InputError(f"{path} has no program {missing[0]!r}: `--only` takes a name in it")
+            raise InputError(f"{path} has no program {missing[0]!r}: `--name` takes a name in it")
         chosen = tuple(one for one in found if not only or one.name in only)
         content = json.dumps([[one.name, one.motivation, one.source] for one in chosen])
         return cls(chosen, hashlib.sha256(content.encode()).hexdigest()[:8])
@@ -122,7 +122,7 @@ def settings(
 ) -> dict[str, Any]:
     """Returns what has to be the same when an import goes on."""
     return {
-        "collection": collection.fingerprint,
+        "collection of the content": collection.fingerprint,
         "preset": preset.name,
         "version of the preset": preset.fingerprint,
         "checks": ", ".join(checks),

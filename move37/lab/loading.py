@@ -104,7 +104,7 @@ def _parse(source: str) -> ast.Module:
     A type checker reads it, and no interpreter runs it, so it may import anything. Taken out, it
     cannot run here whatever the program makes of that name.
     """
-    tree = ast.parse(source)
+    tree = ast.parse(source, FILE)
     # What typing.TYPE_CHECKING is called here.
     names = {
         f"{alias.asname or alias.name}{suffix}"

@@ -132,7 +132,10 @@ def audit(
     except Refused as error:
         return Rejected(error.check, str(error))
     except Exception as error:  # noqa: BLE001  whatever a program raises is a value here
-        return Crashed(stage, describe(error))
+        told = describe(error)
+        if isinstance(error, TypeError) and "missing" in told:
+            told += "\nOnly the width and the heads are chosen here: give the others a default."
+        return Crashed(stage, told)
     checks = []
     for name in what.checks:
         report(f"verify: {name}")
@@ -221,8 +224,9 @@ def _prefix_after_training(model: LanguageModel, budget: TaskBudget, device: str
 def describe(error: BaseException) -> str:
     """Returns the error in a few lines, with the candidate's own lines of the traceback."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if frame.filename == FILE] or list(frames[-1:])
-    lines = [f"line {frame.lineno}: {frame.line}" for frame in own[-3:]]
+    own = [frame for frame in frames if frame.filename == FILE]
+    # The program's own lines, each once; of move37 none, which would be taken for its own.
+    lines = list(dict.fromkeys(f"line {frame.lineno}: {frame.line}" for frame in own[-3:]))
     if isinstance(error, SyntaxError):
         lines = [f"line {error.lineno}: {(error.text or '').strip()[:200]}"]
     message = str(error).strip().splitlines()

@@ -21,9 +21,8 @@ def check_builds(subject: Subject) -> CheckResult:
     """What its constructor accepts works, without data, and no number is left to chance.
 
     A constructor may refuse a size or an option, by any error; what it accepts has to run and keep
-    the shape. A width that the heads do
-    not divide may be refused in the forward pass too, by any error. Options are tried at the full
-    level.
+    the shape. A width that is no multiple of four for each head may be refused in the forward pass
+    too, by any error. Options are tried at the full level.
     """
     told = _left_to_chance(subject) or _without_data(subject)
     if told:
@@ -45,7 +44,7 @@ def check_builds(subject: Subject) -> CheckResult:
             with torch.no_grad():
                 y_BTD = run(mixer, x_BTD)
         except Exception as error:  # noqa: BLE001  whatever it raises is the evidence
-            if D % H:  # most layers find out only here, and nobody is misled
+            if D % (4 * H):  # most layers find out only here, and nobody is misled
                 refused.append(what)
                 continue
             return failed("builds", f"built with {what}, its forward raises {_in_short(error)}")

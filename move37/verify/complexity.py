@@ -83,7 +83,9 @@ def _grown(
     for name, total in after.items():
         then, now = before[name] / short, total / long
         if now > NEGLIGIBLE[kind] and now > GROWTH * then:
-            told = f"{name}: {then:,.1f} {kind} per token at T={short}, {now:,.1f} at T={long}"
+            digits = 1 if now < 10 else 0
+            told = f"{name}: {then:,.{digits}f} {kind} per token at T={short}, "
+            told += f"{now:,.{digits}f} at T={long}"
             return told + (HINT if name in OF_SLICES else "")
     return None
 

@@ -40,7 +40,9 @@ def check_documents(subject: Subject) -> CheckResult:
     """Documents packed into one row give what they give apart; borders differ between rows."""
     mixer, x_1TD = subject.random(0, LENGTH)
     if not offers_documents(mixer):
-        return not_offered("documents", "argument documents_BT in its forward")
+        return not_offered(
+            "documents", "argument documents_BT (of a layer for fla: cu_seqlens) in its forward"
+        )
     x_BTD = torch.cat([x_1TD, subject.inputs(0, 1, LENGTH)])
     places_T = torch.arange(LENGTH)
     rows = (BORDERS, tuple(LENGTH - border for border in reversed(BORDERS)))
@@ -68,7 +70,9 @@ def check_padding(subject: Subject) -> CheckResult:
     mixer, x_1TD = subject.random(0, LENGTH)
     masked = offers_mask(mixer)
     if not masked and not offers_documents(mixer):
-        return not_offered("padding", "argument mask_BT or documents_BT in its forward")
+        return not_offered(
+            "padding", "argument mask_BT (of a layer for fla: attention_mask) or documents_BT"
+        )
     rows = [x_1TD[:, :real] for real in REAL]
     for side in ("left", "right"):
         padded, masks = zip(*(_padded(row, side) for row in rows), strict=True)
