@@ -365,11 +365,12 @@ def import_(
                 collection, known, lab, opened, checks=checks, level=level, workers=workers
             )
         before = opened.records()
-        if before and not as_json:
-            console.print(f"{len(before)} records are in {path} already", soft_wrap=True)
-        elif before:
+        if as_json:
             for record in before:
                 print(json.dumps(to_data(record)))  # noqa: T201
+        elif before:
+            told = f"{len(before)} records are in {path} already"
+            console.print(told, soft_wrap=True, markup=False)
         try:
             for record in records:
                 if as_json:

@@ -122,7 +122,7 @@ def settings(
 ) -> dict[str, Any]:
     """Returns what has to be the same when an import goes on."""
     return {
-        "collection of the content": collection.fingerprint,
+        "content of the collection": collection.fingerprint,
         "preset": preset.name,
         "version of the preset": preset.fingerprint,
         "checks": ", ".join(checks),

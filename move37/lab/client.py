@@ -192,8 +192,13 @@ class Lab:
             with ours.makefile("rb") as lines:
                 said = lines.readline()
             if said:
+                try:
+                    self._look_at([Layer(*layer) for layer in json.loads(said)])
+                except InputError:
+                    ours.close()  # the zygote ends with it: no later call may use it
+                    self._process.wait()
+                    raise
                 self._control = ours
-                self._look_at([Layer(*layer) for layer in json.loads(said)])
                 return
         status = self._process.wait()
         raise LabError(

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from move37.records import CheckResult
-from move37.verify.subject import Subject, failed, passed, run
+from move37.verify.subject import Subject, failed, in_short, passed, run
 
 # (D, H), odd ones and heads that do not divide the width among them.
 SIZES = ((16, 1), (32, 2), (32, 4), (48, 3), (33, 1), (21, 3), (20, 3))
@@ -47,17 +47,13 @@ def check_builds(subject: Subject) -> CheckResult:
             if D % (4 * H):  # most layers find out only here, and nobody is misled
                 refused.append(what)
                 continue
-            return failed("builds", f"built with {what}, its forward raises {_in_short(error)}")
+            return failed("builds", f"built with {what}, its forward raises {in_short(error)}")
         if y_BTD.shape != x_BTD.shape or not y_BTD.isfinite().all():
             return failed("builds", f"with {what} it does not give finite numbers (B, T, D)")
     told = f"{len(attempts) - len(refused)} sizes and options, all parameters initialised"
     if hasattr(subject.build(), "reset_parameters"):
         told += ", from the meta device too"
     return passed("builds", told + (f"; refuses {', '.join(refused)}"[:200] if refused else ""))
-
-
-def _in_short(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:150]}"
 
 
 def _left_to_chance(subject: Subject) -> str | None:
@@ -99,7 +95,7 @@ def _without_data(subject: Subject) -> str | None:
         with torch.device("meta"):
             empty = subject.build()
     except Exception as error:  # noqa: BLE001  whatever it raises is the evidence
-        return f"on the meta device it raises {_in_short(error)}"
+        return f"on the meta device it raises {in_short(error)}"
     shapes = {name: (p.shape, p.dtype) for name, p in mixer.named_parameters()}
     if shapes != {name: (p.shape, p.dtype) for name, p in empty.named_parameters()}:
         return "on the meta device it has other parameters"

@@ -48,9 +48,8 @@ def check_subquadratic(subject: Subject) -> CheckResult:
     loops = {
         name: (after.calls[name] - calls) / (long - short) for name, calls in before.calls.items()
     }
-    if (
-        max(loops.values(), default=0) >= 1
-    ):  # a loop over chunks calls each operator less than once a token
+    # A loop over chunks calls each operator less than once a token.
+    if max(loops.values(), default=0) >= 1:
         told += f"; a Python loop over tokens: {sum(loops.values()):.0f} operators per token"
     return passed("sub-quadratic", told)
 

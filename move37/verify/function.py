@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from move37.records import CheckResult
-from move37.verify.subject import Subject, failed, moved, passed, run
+from move37.verify.subject import Subject, failed, in_short, moved, passed, run
 
 CALLS = 100  # between two identical ones, at the full level
 # A restored mixer repeats the same operators; only the order of threads may differ.
@@ -120,15 +120,13 @@ def check_restorable(subject: Subject) -> CheckResult:
     try:
         loaded.load_state_dict(torch.load(saved))
     except (RuntimeError, pickle.UnpicklingError) as error:
-        told = " ".join(str(error).split())[:200]
-        return failed("restorable", f"a new mixer does not take the state dict: {told}")
+        return failed("restorable", f"a new mixer does not take the state dict: {in_short(error)}")
     ways = {"its state dict loaded into a new one": loaded}
     for way, duplicate in (("deep copy", copy.deepcopy), ("pickle", _pickled)):
         try:
             ways[f"its {way}"] = duplicate(mixer)
         except Exception as error:  # noqa: BLE001  whatever copying raises is the evidence
-            told = f"{type(error).__name__}: {' '.join(str(error).split())[:150]}"
-            return failed("restorable", f"{way} after a forward raises {told}")
+            return failed("restorable", f"{way} after a forward raises {in_short(error)}")
     with torch.no_grad():
         for way, twin in ways.items():
             gap = moved(run(twin.eval(), x_BTD), expected_BTD)
@@ -182,7 +180,8 @@ def _kept(mixer: nn.Module) -> Iterator[tuple[str, object]]:
                 if not name.startswith("__"):
                     yield f"{kind.__name__}.{name}", _form(value)
     for program in programs:
-        for name, value in vars(sys.modules.get(program)).items() if program in sys.modules else ():
+        module_globals = vars(sys.modules[program]) if program in sys.modules else {}
+        for name, value in module_globals.items():
             if not name.startswith("__"):
                 yield name, _form(value)
 

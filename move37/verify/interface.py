@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from move37.records import CheckResult
-from move37.verify.subject import Subject, failed, passed, run
+from move37.verify.subject import Subject, failed, in_short, passed, run
 
 # 1, odd, prime, around the usual chunk sizes.
 LENGTHS = (1, 2, 5, 63, 64, 65, 130)
@@ -143,8 +143,7 @@ def check_precision(subject: Subject) -> CheckResult:
         halves = list(_in_half(subject, x_BTD))
     for name, y_BTD in halves:
         if isinstance(y_BTD, Exception):
-            told = " ".join(str(y_BTD).split())[:200]
-            return failed("precision", f"in {name} it raises {type(y_BTD).__name__}: {told}")
+            return failed("precision", f"in {name} it raises {in_short(y_BTD)}")
         if isinstance(y_BTD, str):
             notes.append(f"{name}: {y_BTD}")
             continue

@@ -121,6 +121,12 @@ def offers_decoding(mixer: Any) -> bool:
     return hasattr(mixer, "initial_state") and hasattr(mixer, "step")
 
 
+def in_short(error: Exception) -> str:
+    """Returns the error in one line, cut where it is long."""
+    told = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return told if len(told) <= 200 else f"{told[:197]}..."
+
+
 def passed(check: str, evidence: str) -> CheckResult:
     return CheckResult(check, "passed", evidence)
 

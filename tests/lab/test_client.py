@@ -15,7 +15,7 @@ import pytest
 from move37.lab.client import Lab
 from move37.loop import assignment
 from move37.presets import CHECKS, SMOKE
-from move37.records import Assignment, Crashed, Measured, Outcome, Rejected
+from move37.records import Assignment, Crashed, InputError, Measured, Outcome, Rejected
 
 DELTA_NET = SMOKE.reference.proposal().source
 CHEATS = Path(__file__).parent.parent / "cheats"
@@ -48,6 +48,43 @@ def unconfined() -> Iterator[Lab]:
             patch.setattr(subprocess, "Popen", start)
             lab.examine(work("x = 1"))  # starts it
         yield lab
+
+
+LACKING = """
+import sys
+from move37.lab import zygote
+from move37.lab.sandbox import Layer
+zygote.probe = lambda: [Layer("files", False, "the kernel has no Landlock")]
+zygote.main(int(sys.argv[1]))
+"""
+
+
+@pytest.fixture
+def without_landlock(monkeypatch: pytest.MonkeyPatch) -> None:
+    popen = subprocess.Popen
+
+    def start(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
+        return popen([sys.executable, "-P", "-c", LACKING, command[-1]], **options)
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+
+
+@pytest.mark.usefixtures("without_landlock")
+def test_a_strict_lab_that_lacks_a_layer_examines_nothing_however_often_it_is_asked() -> None:
+    with Lab(strict=True) as lab:
+        for _ in range(2):
+            with pytest.raises(InputError, match="the sandbox lacks files: the kernel has no"):
+                lab.examine(work("x = 1"))
+
+
+@pytest.mark.usefixtures("without_landlock")
+def test_a_lab_that_lacks_a_layer_warns_once() -> None:
+    told: list[str] = []
+    with Lab(warn=told.append) as lab:
+        for _ in range(2):
+            lab.examine(work("x = 1"))
+    assert len(told) == 1
+    assert told[0].startswith("The sandbox lacks files: the kernel has no Landlock")
 
 
 def work(source: str, *, seconds: float = 60, **changes: object) -> Assignment:

@@ -7,7 +7,7 @@ builtins = vars(torch)["builtins"]
 
 
 def attempt() -> object:
-    with builtins.open("/proc/1/root/etc/hostname", "rb") as file:
+    with builtins.open("/".join(("/proc/1", "root", "etc/hostname")), "rb") as file:
         return file.read(100)
 
 
