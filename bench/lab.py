@@ -36,8 +36,12 @@ LIMIT_SECONDS = 1.0
 ROOT = Path(__file__).parents[1]
 
 
+SETTLING_SECONDS = 2.0  # by then the last child and its warden are gone, pages and all
+
+
 def resident_bytes() -> int:
-    """Returns the memory that this process and all that descend from it hold."""
+    """Returns the memory that this process and all that descend from it hold, once at rest."""
+    time.sleep(SETTLING_SECONDS)
     parents, pages = {}, {}
     for folder in Path("/proc").glob("[0-9]*"):
         try:

@@ -22,3 +22,4 @@ class StartsThreadsWithoutEnd(nn.Module):
 threading.stack_size(1 << 16)
 while True:
     threading.Thread(target=time.sleep, args=(60,), daemon=True).start()
+    time.sleep(0.002)  # so that no other limit is reached first, however late the warden looks
