@@ -217,7 +217,9 @@ def test_import_verifies_in_the_lab_and_goes_on(tmp_path: Path) -> None:
     assert "Honest passed" in tree
     assert "Cheat refused" in tree
     as_json = move37("import", str(file), "--store", str(path), *only, "--json")
-    assert json.loads(as_json.stdout)["summary"]["stopped"] == {"causality": 1}
+    *lines, last = [json.loads(line) for line in as_json.stdout.splitlines()]
+    assert last["summary"]["stopped"] == {"causality": 1}
+    assert {line["type"] for line in lines} == {"Record"}
     assert (tmp_path / "report.html").exists()
 
 

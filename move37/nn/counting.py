@@ -188,9 +188,14 @@ _FLOPS: dict[str, Any] = {
 
 def flops_per_token(model: nn.Module, tokens_BT: Tensor) -> float:
     """Returns the forward work of a language model per token, in floating-point operations."""
+    return work_of(model, tokens_BT) / tokens_BT.numel()
+
+
+def work_of(module: nn.Module, given: Tensor) -> int:
+    """Returns the work of one forward pass, in floating-point operations."""
     with torch.no_grad(), Work() as work:
-        model(tokens_BT)
-    return work.total / tokens_BT.numel()
+        module(given)
+    return work.total
 
 
 def state_bytes(mixer: nn.Module, *, width: int, tokens: int) -> int | None:

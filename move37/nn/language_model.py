@@ -9,6 +9,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+SIZE_TOLERANCE = 0.01
 MixerFactory = Callable[[int, int], nn.Module]  # (width, heads) -> mixer
 
 
@@ -114,6 +115,11 @@ def mlp_sizes(mixers: list[nn.Module], *, width: int, parameters: int) -> list[i
         )
     share, extra = divmod(units, len(mixers))
     return [share + (layer < extra) for layer in range(len(mixers))]
+
+
+def meets(size: int, parameters: int) -> bool:
+    """Says whether a model has the size that was agreed, within 1 %."""
+    return abs(size - parameters) <= SIZE_TOLERANCE * parameters
 
 
 def count_parameters(module: nn.Module) -> int:

@@ -5,11 +5,13 @@ tokens, never seconds: what a machine's load decides cannot decide a search.
 """
 
 import contextlib
+import itertools
 import math
 import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -30,17 +32,67 @@ class Diverged(ArithmeticError):
     """The loss is no number any more."""
 
 
+class Fit(NamedTuple):
+    """How a model learned."""
+
+    curve: tuple[CurvePoint, ...]
+    stopped: bool  # ended early, clearly behind the baselines
+
+    def measurement(
+        self,
+        budget: TaskBudget,
+        *,
+        seed: int,
+        seconds: float,
+        peak_bytes: int,
+        state_bytes: int | None,
+        flops_per_token: float,
+        parameters: int,
+    ) -> Measurement:
+        """Returns it as a number with all that belongs to it."""
+        last = self.curve[-1]
+        return Measurement(
+            task=budget.task,
+            seed=seed,
+            metric=task(budget.task).metric,
+            value=last.value,
+            tokens=last.tokens,
+            stopped=self.stopped,
+            seconds=seconds,
+            peak_bytes=peak_bytes,
+            state_bytes=state_bytes,
+            flops_per_token=flops_per_token,
+            parameters=parameters,
+            curve=self.curve,
+        )
+
+
 def build(make: MixerFactory, budget: TaskBudget, *, seed: int) -> LanguageModel:
-    """Returns an untrained model; the same seed gives the same weights."""
+    """Returns an untrained model; the same seed gives the same weights.
+
+    Each mixer is drawn from dice of its own, so that the rest is the same around every mixer.
+    """
+    seeds = mixer_seeds(seed)
+
+    def drawn(width: int, heads: int) -> nn.Module:
+        with torch.random.fork_rng():
+            torch.manual_seed(next(seeds))
+            return make(width, heads)
+
     torch.manual_seed(seed)
     return LanguageModel(
-        make,
+        drawn,
         vocabulary=task(budget.task).vocabulary,
         width=budget.model.width,
         heads=budget.model.heads,
         layers=budget.model.layers,
         parameters=budget.model.parameters,
     )
+
+
+def mixer_seeds(seed: int) -> Iterator[int]:
+    """Yields what the mixers of a model are drawn from, layer by layer."""
+    return itertools.count(1_000_003 * (seed + 1))
 
 
 def train(
@@ -52,17 +104,57 @@ def train(
     device: str = "cpu",
     progress: Callable[[float], None] = lambda share: None,
 ) -> tuple[Measurement, LanguageModel]:
-    """Returns the measurement and the trained model.
+    """Returns the measurement and the trained model, all in this process.
+
+    For mixers that are trusted; `move37.lab.measuring` does the same for those that are not.
+    Raises Diverged when the loss becomes NaN or infinite.
+    """
+    started, memory = time.perf_counter(), reset_peak(device)
+    model = build(make, budget, seed=seed).to(device)
+    mixers = [block.mixer for block in model.blocks if isinstance(block, Block)]
+    size = {"width": budget.model.width, "tokens": budget.length}
+    flops = flops_per_token(model, example(budget, device))
+    states = total([state_bytes(mixer, **size) for mixer in mixers])
+    fitted = fit(model, budget, seed=seed, stops=stops, device=device, progress=progress)
+    measurement = fitted.measurement(
+        budget,
+        seed=seed,
+        seconds=time.perf_counter() - started,
+        peak_bytes=max(0, peak_bytes(device) - memory),
+        state_bytes=states,
+        flops_per_token=flops,
+        parameters=model.size,
+    )
+    return measurement, model
+
+
+def example(budget: TaskBudget, device: str) -> Tensor:
+    """Returns the tokens (1, T) of one sequence, to count the work that it is."""
+    return torch.zeros(1, budget.length, dtype=torch.long, device=device)
+
+
+def total(states: Sequence[int | None]) -> int | None:
+    """Returns the bytes of all layers' states; None if one does not offer decoding."""
+    known = [size for size in states if size is not None]
+    return sum(known) if len(known) == len(states) else None
+
+
+def fit(
+    model: LanguageModel,
+    budget: TaskBudget,
+    *,
+    seed: int,
+    stops: Sequence[Stop] = (),
+    device: str = "cpu",
+    progress: Callable[[float], None] = lambda share: None,
+) -> Fit:
+    """Trains the model in place, and returns how it learned.
 
     Raises Diverged when the loss becomes NaN or infinite.
     """
-    started, memory = time.perf_counter(), _reset_peak(device)
     what = task(budget.task)
-    model = build(make, budget, seed=seed).to(device)
-    flops = flops_per_token(model, torch.zeros(1, budget.length, dtype=torch.long, device=device))
     held_out = what.held_out(batch=budget.batch, length=budget.length)
     batches = what.train(seed=seed, batch=budget.batch, length=budget.length)
-
     optimizer = torch.optim.AdamW(
         model.parameters(),
         lr=budget.learning_rate,
@@ -74,7 +166,6 @@ def train(
     steps = max(1, budget.tokens // step_tokens)
     due = {round(steps * (i + 1) / CURVE_POINTS) for i in range(CURVE_POINTS)}
     curve: list[CurvePoint] = []
-    stopped = False
     model.train()
     for step in range(1, steps + 1):
         for group in optimizer.param_groups:
@@ -92,30 +183,8 @@ def train(
             curve.append(point)
             progress(step / steps)
             if step < steps and _behind(point, budget.task, stops):
-                stopped = True
-                break
-
-    last = curve[-1]
-    states = [
-        state_bytes(block.mixer, width=budget.model.width, tokens=budget.length)
-        for block in _blocks(model)
-    ]
-    known = [size for size in states if size is not None]
-    measurement = Measurement(
-        task=budget.task,
-        seed=seed,
-        metric=what.metric,
-        value=last.value,
-        tokens=last.tokens,
-        stopped=stopped,
-        seconds=time.perf_counter() - started,
-        peak_bytes=max(0, _peak_bytes(device) - memory),
-        state_bytes=sum(known) if len(known) == len(states) else None,
-        flops_per_token=flops,
-        parameters=model.size,
-        curve=tuple(curve),
-    )
-    return measurement, model
+                return Fit(tuple(curve), stopped=True)
+    return Fit(tuple(curve), stopped=False)
 
 
 @torch.no_grad()
@@ -158,11 +227,7 @@ def _behind(point: CurvePoint, task_name: str, stops: Sequence[Stop]) -> bool:
     )
 
 
-def _blocks(model: LanguageModel) -> list[Block]:
-    return [block for block in model.blocks if isinstance(block, Block)]
-
-
-def _reset_peak(device: str) -> int:
+def reset_peak(device: str) -> int:
     """Starts the measurement of the memory peak anew; returns the bytes that are held now."""
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats()
@@ -172,7 +237,8 @@ def _reset_peak(device: str) -> int:
     return _status_bytes("VmRSS")
 
 
-def _peak_bytes(device: str) -> int:
+def peak_bytes(device: str) -> int:
+    """Returns the most memory that this process has held since the peak was reset."""
     if device.startswith("cuda"):
         return torch.cuda.max_memory_allocated()
     return _status_bytes("VmHWM")

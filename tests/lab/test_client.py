@@ -24,8 +24,8 @@ REACH = "import torch\nreach = vars(torch)['importlib'].import_module\n"
 # The lab as it is where the system has no sandbox.
 UNCONFINED = """
 import sys
-from move37.lab import zygote
-zygote.confine = lambda what: []
+from move37.lab import family, zygote
+family.confine = lambda what: []
 zygote.main(int(sys.argv[1]))
 """
 
@@ -320,28 +320,28 @@ FORGED = (
     + """
 os, json = reach("os"), reach("json")
 check = dict(type="CheckResult", check="interface", verdict="passed", evidence="x", seconds=0)
-outcome = {{"type": "Measured", "checks": {checks}, "measurements": {measurements}}}
+measured = dict(type="Measured", checks=[check], measurements=[])
 for fd in range(3, 30):
-    try: os.write(fd, json.dumps({{"outcome": outcome}}).encode() + b"\\n")
+    try: os.write(fd, json.dumps({said}).encode() + b"\\n")
     except OSError: pass
-os._exit({status})
+os._exit(0)
 """
 )
 
 
 @pytest.mark.parametrize(
-    ("checks", "measurements", "status", "reason"),
+    ("said", "reason"),
     [
-        ("[check]", "[]", 3, "exit status 3"),
-        ("[]", "[]", 0, "checks: expected"),
-        ("[check]", "[check]", 0, "expected a Measurement"),
+        ("dict(outcome=measured)", "no Rejected or Crashed"),
+        ("dict(checks=[])", "checks: expected ('interface',), got ()"),
+        ("dict(checks=[measured])", "no CheckResult"),
+        ("dict(checks=1)", "no list: 1"),
     ],
 )
-def test_a_reply_that_does_not_answer_the_assignment_is_a_crash(
-    lab: Lab, checks: str, measurements: str, status: int, reason: str
+def test_a_reply_that_does_not_answer_the_question_is_a_crash(
+    lab: Lab, said: str, reason: str
 ) -> None:
-    forged = FORGED.format(checks=checks, measurements=measurements, status=status)
-    assert reason in crashed(lab.examine(work(forged))).error
+    assert reason in crashed(lab.examine(work(FORGED.format(said=said)))).error
 
 
 @pytest.mark.parametrize(
@@ -411,7 +411,7 @@ def test_a_killed_office_takes_its_lab_along() -> None:
         assert office.stdout is not None
         lab = _descendants(int(office.stdout.readline()))
         office.send_signal(signal.SIGKILL)
-    assert len(lab) == 3  # the zygote, a warden, a child
+    assert len(lab) == 4  # the zygote, a warden, the one that measures, the program's
     deadline = time.monotonic() + 5
     while (left := [one for one in lab if Path(f"/proc/{one}").exists()]) != []:
         assert time.monotonic() < deadline, left

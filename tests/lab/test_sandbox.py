@@ -2,7 +2,9 @@
 
 `escapes` holds one attempt a file. Its docstring says what holds it: a layer of the sandbox
 (limits, network, privileges, files, calls), the static filter (imports), the process that watches
-over the child (warden), or the client's reading of what the child says (lab). A refused attempt
+over the others (warden), the reading of what a candidate's process says (lab), or that its numbers
+are made in another process (measuring): these attempts are trained, and one that is measured has
+the numbers of the same mixer without the attempt. A refused attempt
 raises "HELD ..." with the system's answer, one that succeeds "ESCAPED ...".
 """
 
@@ -22,12 +24,21 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from move37.lab import client, sandbox, worker, zygote
+from move37.lab import client, family, sandbox, zygote
 from move37.lab.client import Lab
 from move37.lab.sandbox import Confinement
+from move37.lab.words import clean
 from move37.loop import assignment
 from move37.presets import SMOKE
-from move37.records import Assignment, Crashed, Rejected, to_data, to_json
+from move37.records import (
+    Assignment,
+    Crashed,
+    Measured,
+    Measurement,
+    Rejected,
+    to_data,
+    to_json,
+)
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the sandbox is Linux's")
 
@@ -156,6 +167,38 @@ def work(source: str, *, seconds: float = 60.0) -> Assignment:
     return replace(made, limit_seconds=seconds, limit_bytes=1 << 30)
 
 
+def trained(work: Assignment) -> Assignment:
+    """Returns the assignment with a short training and without checks, which might say no."""
+    recall = next(budget for budget in SMOKE.budgets if budget.task == "recall")
+    return replace(work, checks=(), budgets=(recall,), seeds=(0,))
+
+
+def numbers(outcome: object) -> list[Measurement]:
+    """Returns what was measured, without what time and machine decide."""
+    assert isinstance(outcome, Measured)
+    return [replace(one, seconds=0.0, peak_bytes=0) for one in outcome.measurements]
+
+
+HONEST = """
+import torch
+from torch import Tensor, nn
+
+
+class Honest(nn.Module):
+    def __init__(self, dim: int, *, heads: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(dim, dim)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return self.project(x_BTD)
+"""
+
+
+@pytest.fixture(scope="module")
+def honest(lab: Lab) -> list[Measurement]:
+    return numbers(lab.examine(trained(work(HONEST))))
+
+
 def left_behind() -> list[Path]:
     """Returns what an attempt has made outside of its folder."""
     site = Path(sys.modules["torch"].__path__[0]).parent
@@ -190,21 +233,25 @@ def scratch_of(lab: Lab) -> Path:
 
 @pytest.mark.parametrize("file", ESCAPES, ids=lambda file: file.stem)
 def test_an_attempt_is_held_and_nothing_of_it_stays(
-    lab: Lab, canaries: Canaries, file: Path
+    lab: Lab, canaries: Canaries, honest: list[Measurement], file: Path
 ) -> None:
     source = canaries.fill(file.read_text())
     layer, told = attempt(source)
     before = canaries.files()
     nice, processors = os.getpriority(os.PRIO_PROCESS, 0), os.sched_getaffinity(0)
     # Short where time itself is the limit.
-    outcome = lab.examine(work(source, seconds=0.5 if "time limit" in told else 60))
+    what = work(source, seconds=2 if "time limit" in told else 60)
+    outcome = lab.examine(trained(what) if layer == "measuring" else what)
 
     assert "ESCAPED" not in repr(outcome)
     assert any(one in repr(outcome) for one in told.split(" | ")), outcome
     if layer == "imports":
         assert isinstance(outcome, Rejected)
         assert outcome.check == "imports"
-    assert client.clean(to_data(outcome)) == to_data(outcome)  # may be printed and stored
+    if isinstance(outcome, Measured) and layer == "measuring":
+        assert numbers(outcome) == honest
+        assert outcome.measurements[0].seconds > 0
+    assert clean(to_data(outcome)) == to_data(outcome)  # may be printed and stored
     to_json(outcome)
     assert canaries.files() == before
     assert canaries.called() == []
@@ -218,7 +265,7 @@ def test_an_attempt_is_held_and_nothing_of_it_stays(
 
 def test_there_are_attempts_on_every_layer() -> None:
     layers = [attempt(file.read_text()).layer for file in ESCAPES]
-    assert set(layers) == {*LAYERS, "imports", "warden", "lab"}
+    assert set(layers) == {*LAYERS, "imports", "warden", "lab", "measuring"}
     assert len(layers) >= 80
 
 
@@ -250,7 +297,7 @@ class Fork(Lab):
             self._watchers.append(watcher)
             return
         try:
-            zygote.warden(descriptor, worker.serve, str(self._folder))
+            zygote.warden(descriptor, str(self._folder))
         finally:
             os._exit(0)
 
@@ -319,7 +366,7 @@ def test_a_closed_lab_leaves_no_folder_although_it_was_at_work() -> None:
         thread = threading.Thread(target=examine)
         thread.start()
         assert entered.wait(30)
-        assert len(list(everything.iterdir())) == 1
+        assert len(list(everything.iterdir())) == 2  # of the one that measures, and the program's
     thread.join(30)
     assert len(told) == 1
     assert not everything.exists()
@@ -343,7 +390,7 @@ def test_a_child_may_not_compute_for_longer_than_its_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        zygote, "confine", lambda what: sandbox.confine(replace(what, processor_seconds=0))
+        family, "confine", lambda what: sandbox.confine(replace(what, processor_seconds=0))
     )
     with Fork(tmp_path) as lab:
         outcome = lab.examine(work("while True: pass"))
@@ -359,5 +406,5 @@ def test_whatever_a_folder_holds_it_is_removed(tmp_path: Path) -> None:
     (folder / "locked" / "inner").mkdir(parents=True)
     (folder / "locked").chmod(0)
     (folder / "link").symlink_to(tmp_path)
-    zygote._remove(str(folder))
+    family.remove(str(folder))
     assert list(tmp_path.iterdir()) == []

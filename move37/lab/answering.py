@@ -1,0 +1,152 @@
+"""Answers, from within a candidate's process, the process that measures it.
+
+That one holds the model around the mixers, the batches, the labels, the optimiser and the clock;
+here are the candidate's mixers, which are told weights and inputs and return outputs and
+gradients. What this process says of itself is not believed where `measuring` can compute it.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from move37.lab import worker
+from move37.lab.link import Closed, Link, name_of
+from move37.lab.loading import Program, Refused, load_program
+from move37.nn.counting import state_bytes, work_of
+from move37.records import Assignment, to_data
+
+Asked = dict[str, Any]
+Answer = tuple[dict[str, Any], list[Tensor]]
+
+
+class _Mixer:
+    """One mixer, its weights in the processor's memory, and what a backward pass starts from."""
+
+    def __init__(self, mixer: nn.Module, device: str) -> None:
+        self.module: Any = mixer.to(device)
+        self.device = device
+        self.inputs: list[Tensor] = []
+        self.outputs: list[Tensor] = []
+        for parameter in mixer.parameters():
+            parameter.data = parameter.data.contiguous()
+        self.weights = [_on_cpu(parameter) for parameter in mixer.parameters()]
+
+    def take(self, dtype: torch.dtype) -> list[Tensor]:
+        """Returns where weights of this type belong; `put` puts those of other devices there."""
+        floats = [one for one in self.weights if one.is_floating_point()]
+        if any(one.dtype != dtype for one in floats):
+            self.module.to(dtype)
+            self.weights = [_on_cpu(parameter) for parameter in self.module.parameters()]
+        return self.weights
+
+    def put(self) -> list[Tensor]:
+        """Returns the parameters, which have now the values of the weights."""
+        parameters = list(self.module.parameters())
+        if len(parameters) != len(self.weights):
+            told = (
+                f"has {len(parameters)} parameters, and had {len(self.weights)} when it was built"
+            )
+            raise Refused("fits", f"while it is trained or scored, the mixer {told}")
+        for parameter, weight in zip(parameters, self.weights, strict=True):
+            if parameter.data_ptr() != weight.data_ptr():
+                parameter.data.copy_(weight)
+        return parameters
+
+
+class Answers:
+    """The candidate's program in this process, and its mixers, numbered as they were built."""
+
+    def __init__(self, assignment: Assignment, link: Link) -> None:
+        self._assignment = assignment
+        self._link = link
+        self._loaded: Program | None = None
+        self._mixers: list[_Mixer] = []
+
+    def serve(self) -> None:
+        """Answers until the link closes; whatever the program raises is an answer."""
+        while True:
+            try:
+                asked = self._link.receive()
+            except Closed:
+                return
+            try:
+                answer, tensors = getattr(self, f"_{asked['ask']}")(asked)
+            except Refused as error:
+                answer, tensors = {"refused": {"check": error.check, "evidence": str(error)}}, []
+            except Exception as error:  # noqa: BLE001  whatever a candidate raises is a value here
+                answer, tensors = {"raised": worker.describe(error)}, []
+            self._link.send(answer, tensors)
+
+    def _verify(self, _: Asked) -> Answer:
+        """The verdicts, or how the examination ended; before it, each stage as it begins."""
+        told = worker.verify(self._assignment, lambda stage: self._link.send({"stage": stage}))
+        return {"checks" if isinstance(told, tuple) else "outcome": to_data(told)}, []
+
+    def _build(self, asked: Asked) -> Answer:
+        """A mixer, drawn from a seed: its number, and its weights."""
+        if self._loaded is None:
+            self._loaded = load_program(self._assignment.source)
+        torch.manual_seed(asked["seed"])
+        made = self._loaded.make(asked["width"], asked["heads"])
+        self._mixers.append(_Mixer(made, self._assignment.device))
+        weights = self._mixers[-1].weights
+        answer = {
+            "mixer": len(self._mixers) - 1,
+            "weights": [[name_of(one.dtype), *one.shape] for one in weights],
+            "trained": [one.requires_grad for one in made.parameters()],
+            "has_loss": hasattr(made, "auxiliary_loss"),
+        }
+        return answer, weights
+
+    def _forward(self, asked: Asked) -> Answer:
+        """The output for an input, with these weights; and the mixer's own loss, in training."""
+        mixer = self._mixers[asked["mixer"]]
+        x_BTD = torch.empty(asked["shape"], dtype=getattr(torch, asked["dtype"]))
+        self._link.fill([x_BTD, *mixer.take(x_BTD.dtype)])
+        x_BTD = x_BTD.to(mixer.device)
+        parameters = mixer.put()
+        mixer.module.train(asked["train"])
+        with torch.set_grad_enabled(asked["keep"]):
+            x_BTD.requires_grad_(asked["keep"])
+            outputs = [mixer.module(x_BTD)]
+            if asked["keep"] and hasattr(mixer.module, "auxiliary_loss"):
+                outputs.append(mixer.module.auxiliary_loss().squeeze())
+        for one, shape in zip(outputs, (x_BTD.shape, ()), strict=False):
+            if one.shape != shape or one.dtype != x_BTD.dtype:
+                told = f"{tuple(one.shape)} in {one.dtype} for {tuple(x_BTD.shape)}"
+                raise ValueError(f"the mixer returned {told} in {x_BTD.dtype}")
+        if asked["keep"]:
+            trained = [one for one in parameters if one.requires_grad]
+            mixer.inputs, mixer.outputs = [x_BTD, *trained], outputs
+        return {}, [_on_cpu(one) for one in outputs]
+
+    def _backward(self, asked: Asked) -> Answer:
+        """The gradients of input and trained weights; and which of them there are not."""
+        mixer = self._mixers[asked["mixer"]]
+        given = [torch.empty(one.shape, dtype=one.dtype) for one in mixer.outputs]
+        self._link.fill(given)
+        parts = [
+            (output, slope.to(mixer.device))
+            for output, slope in zip(mixer.outputs, given, strict=True)
+            if output.requires_grad
+        ]
+        slopes: list[Tensor | None] = [None] * len(mixer.inputs)
+        if parts:
+            outputs, upstream = zip(*parts, strict=True)
+            slopes = list(torch.autograd.grad(outputs, mixer.inputs, upstream, allow_unused=True))
+        mixer.inputs, mixer.outputs = [], []
+        missing = [i for i, slope in enumerate(slopes) if slope is None]
+        return {"missing": missing}, [_on_cpu(slope) for slope in slopes if slope is not None]
+
+    def _count(self, asked: Asked) -> Answer:
+        """The work of one sequence in floating-point operations, and the bytes of the state."""
+        mixer, tokens, width = self._mixers[asked["mixer"]], asked["tokens"], asked["width"]
+        work = work_of(mixer.module, torch.zeros(1, tokens, width, device=mixer.device))
+        state = state_bytes(mixer.module, width=width, tokens=tokens)
+        return {"work": work, "state": state}, []
+
+
+def _on_cpu(tensor: Tensor) -> Tensor:
+    """Returns the tensor as the link sends it; itself where it is so already."""
+    return tensor.detach().to("cpu").contiguous()

@@ -1,0 +1,78 @@
+"""Measures a candidate from outside of its process: verify, then train. Runs no candidate's code.
+
+    this process                                     candidate's processes (see `answering`)
+    batches, labels, model around the mixers,        mixers
+    loss, optimiser, clock, score
+              weights, inputs, slopes    -------->
+                                         <--------   outputs, gradients
+
+Covered: a program that changes PyTorch, the loss, the optimiser, the dice, the clock, or the pipe
+changes its own process only. It sees no label; it learns by the weights that are held here, for
+it is scored in a process that was never trained, and asked for the same sequences with other ends
+in another that has never seen them.
+Not covered: verdicts of checks, floating-point operations and state sizes are counted in the
+candidate's process.
+"""
+
+from collections.abc import Callable
+
+from move37.lab.remote import Failed, Process, Start, blamed
+from move37.lab.words import Garbled, as_list, check_of, expect, one_of, stage_of
+from move37.records import (
+    Assignment,
+    CheckResult,
+    Crashed,
+    Measured,
+    Outcome,
+    Rejected,
+)
+
+
+def measure(assignment: Assignment, start: Start, report: Callable[[str], None]) -> Outcome:
+    """Returns how the examination ended; `report` is told each stage as it begins."""
+    stage = "start"
+
+    def enter(name: str) -> None:
+        nonlocal stage
+        stage = name
+        report(name)
+
+    try:
+        with start() as process:
+            checks = _verified(process, assignment, enter)
+        if not isinstance(checks, tuple):
+            return checks
+        due = [(seed, budget) for seed in assignment.seeds for budget in assignment.budgets]
+        measurements = []
+        for seed, budget in due:
+            # Only now, and only here: no candidate's process holds the tasks in its memory.
+            from move37.lab.scoring import measured
+
+            told = measured(assignment, budget, seed, start, enter)
+            if isinstance(told, CheckResult):
+                return Rejected(told.check, told.evidence, (*checks, told))
+            measurements.append(told)
+        return Measured(checks, tuple(measurements))
+    except (Failed, Garbled) as error:
+        return Crashed(stage, str(error))
+
+
+def _verified(
+    process: Process, assignment: Assignment, enter: Callable[[str], None]
+) -> tuple[CheckResult, ...] | Rejected | Crashed:
+    """Lets a process verify its own program; its words are parsed, not believed."""
+    with blamed(process):
+        process.link.send({"ask": "verify"})
+        while True:
+            said = process.link.receive()
+            if "stage" in said:
+                enter(stage_of(said["stage"]))
+            elif "checks" in said:
+                checks = tuple(check_of(one) for one in as_list(said["checks"]))
+                expect(tuple(one.check for one in checks), assignment.checks, "checks")
+                return checks
+            elif "outcome" in said:
+                outcome: Rejected | Crashed = one_of((Rejected, Crashed), said["outcome"])
+                return outcome
+            else:
+                raise Garbled(str(said)[:80])

@@ -1,0 +1,213 @@
+"""Mixers whose weights are here, and whose computation is in a candidate's process.
+
+A question goes over the link with the tensors that belong to it; `answering` is the other end.
+"""
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from move37.lab.link import Closed, Flood, Link, name_of
+from move37.lab.words import Garbled, as_list, as_object, expect
+from move37.nn.language_model import TooLarge
+from move37.records import TaskBudget
+
+DTYPES = ("float32", "float64", "complex64", "complex128")
+# What an answer to each question has to name.
+ANSWERS: dict[str, set[str]] = {
+    "build": {"mixer", "weights", "trained", "has_loss"},
+    "forward": set(),
+    "backward": {"missing"},
+    "count": {"work", "state"},
+}
+
+
+class Failed(Exception):
+    """The candidate failed; says how, in words for a person."""
+
+
+class Refused(Exception):
+    """The candidate's process refuses its own program; `data` says by which check, and why."""
+
+    def __init__(self, data: object) -> None:
+        told = as_object(data)
+        self.check, self.evidence = str(told.get("check")), str(told.get("evidence"))
+
+
+class Process(Protocol):
+    """A process with the candidate's program in it, at the other end of a link."""
+
+    @property
+    def link(self) -> Link:
+        """Carries the questions and the answers."""
+        ...
+
+    def how_it_ended(self) -> str:
+        """Returns how it ended, once its link is closed."""
+        ...
+
+    def peak_bytes(self) -> int:
+        """Returns the most memory that it has held so far."""
+        ...
+
+
+# Starts a process; it ends with the block.
+Start = Callable[[], contextlib.AbstractContextManager[Process]]
+
+
+@contextlib.contextmanager
+def blamed(process: Process) -> Iterator[None]:
+    """Within it, the end of the process or too many words are the candidate's failure."""
+    try:
+        yield
+    except Closed:
+        raise Failed(process.how_it_ended()) from None
+    except Flood as error:
+        raise Failed(f"the process ended: {error}") from None
+
+
+class Mixers:
+    """The mixers of one model, built in a candidate's process from the seeds of a model's."""
+
+    def __init__(self, process: Process, budget: TaskBudget, seeds: Iterator[int]) -> None:
+        self._process = process
+        self._budget = budget
+        self._seeds = seeds
+        self._left = budget.model.parameters
+        self._built = 0
+
+    def make(self, width: int, heads: int) -> nn.Module:
+        """Returns the next mixer: its weights are here, its computation there."""
+        size = {"width": width, "heads": heads}
+        said = self.ask({"ask": "build", "seed": next(self._seeds)} | size)
+        expect(said["mixer"], self._built, "number of the mixer")
+        weights = [self._empty(described) for described in as_list(said["weights"])]
+        trained = as_list(said["trained"])
+        expect([type(one) for one in trained], [bool] * len(weights), "trained weights")
+        self.fill(weights)
+        self._built += 1
+        kind = RemoteMixerWithLoss if said["has_loss"] is True else RemoteMixer
+        parameters = [
+            nn.Parameter(weight, requires_grad=is_trained)
+            for weight, is_trained in zip(weights, trained, strict=True)
+        ]
+        return kind(self, self._built - 1, parameters)
+
+    def count(self) -> tuple[int, list[int | None]]:
+        """Returns the work of all mixers on one sequence, and the bytes of each one's state."""
+        works, states = [], []
+        for number in range(self._built):
+            size = {"tokens": self._budget.length, "width": self._budget.model.width}
+            said = self.ask({"ask": "count", "mixer": number} | size)
+            work, state = said["work"], said["state"]
+            if type(work) is not int or type(state) not in (int, type(None)):
+                raise Garbled(f"a count of {str(said)[:80]}")
+            works.append(work)
+            states.append(state)
+        return sum(works), states
+
+    def ask(self, question: dict[str, Any], tensors: Sequence[Tensor] = ()) -> dict[str, Any]:
+        """Returns the answer; raises Failed with what the candidate's program raised."""
+        link = self._process.link
+        with blamed(self._process):
+            link.new_conversation()
+            link.send(question, tensors)
+            answer = link.receive()
+        if "refused" in answer:
+            raise Refused(answer["refused"])
+        if "raised" in answer:
+            raise Failed(str(answer["raised"]))
+        missing = ANSWERS[question["ask"]] - answer.keys()
+        if missing:
+            raise Garbled(f"an answer without {', '.join(sorted(missing))}")
+        return answer
+
+    def fill(self, tensors: Sequence[Tensor]) -> None:
+        """Fills the tensors with the numbers that come with the answer."""
+        with blamed(self._process):
+            self._process.link.fill(tensors)
+
+    def _empty(self, described: object) -> Tensor:
+        """Returns a tensor for weights of this type and shape, if the model has room for them."""
+        told = as_list(described) or [None]
+        dtype, shape = told[0], told[1:]
+        if dtype not in DTYPES or not all(type(size) is int and size >= 0 for size in shape):
+            raise Garbled(f"weights of {str(described)[:80]}")
+        self._left -= math.prod(shape)
+        if self._left < 0:
+            whole = self._budget.model.parameters
+            raise TooLarge(f"the mixers have more parameters than the whole model, {whole:,}")
+        return torch.empty(shape, dtype=getattr(torch, dtype))
+
+
+class RemoteMixer(nn.Module):
+    """A mixer whose weights are here and whose computation is in a candidate's process."""
+
+    def __init__(self, mixers: Mixers, number: int, weights: list[nn.Parameter]) -> None:
+        super().__init__()
+        self.weights = nn.ParameterList(weights)
+        self.mixers = mixers
+        self.number = number
+        self._loss: Tensor | None = None
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """Returns the mixer's output; its gradients are asked for in the backward pass."""
+        outputs = _Remote.apply(self, torch.is_grad_enabled(), x_BTD, *self.weights)  # type: ignore[no-untyped-call]
+        self._loss = outputs[1] if len(outputs) > 1 else None
+        y_BTD: Tensor = outputs[0]
+        return y_BTD
+
+
+class RemoteMixerWithLoss(RemoteMixer):
+    """One that adds something to the loss in training."""
+
+    def auxiliary_loss(self) -> Tensor:
+        """Returns what the last forward pass in training adds to the loss."""
+        assert self._loss is not None
+        return self._loss
+
+
+class _Remote(torch.autograd.Function):
+    """One forward pass, and one backward pass, at the other end."""
+
+    @staticmethod
+    def forward(ctx: Any, mixer: RemoteMixer, keep: bool, *inputs: Tensor) -> tuple[Tensor, ...]:
+        x_BTD = inputs[0]
+        question = {
+            "ask": "forward",
+            "mixer": mixer.number,
+            "shape": list(x_BTD.shape),
+            "dtype": name_of(x_BTD.dtype),
+            "train": mixer.training,
+            "keep": keep,
+        }
+        mixer.mixers.ask(question, [_on_cpu(one) for one in inputs])
+        outputs = [torch.empty(x_BTD.shape, dtype=x_BTD.dtype)]
+        if keep and isinstance(mixer, RemoteMixerWithLoss):
+            outputs.append(torch.empty((), dtype=x_BTD.dtype))
+        mixer.mixers.fill(outputs)
+        ctx.mixer, ctx.like = mixer, inputs
+        return tuple(one.to(x_BTD.device) for one in outputs)
+
+    @staticmethod
+    def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
+        question = {"ask": "backward", "mixer": ctx.mixer.number}
+        said = ctx.mixer.mixers.ask(question, [_on_cpu(slope) for slope in slopes])
+        missing = as_list(said["missing"])
+        trained = [0, *(i for i, one in enumerate(ctx.like) if i and one.requires_grad)]
+        found = [place for i, place in enumerate(trained) if i not in missing]
+        given = [torch.empty(ctx.like[place].shape, dtype=ctx.like[place].dtype) for place in found]
+        ctx.mixer.mixers.fill(given)
+        gradients: list[Tensor | None] = [None] * len(ctx.like)
+        for place, gradient in zip(found, given, strict=True):
+            gradients[place] = gradient.to(slopes[0].device)
+        return None, None, *gradients
+
+
+def _on_cpu(tensor: Tensor) -> Tensor:
+    """Returns the tensor as the link sends it; itself where it is so already."""
+    return tensor.detach().to("cpu").contiguous()

@@ -1,0 +1,174 @@
+"""One training run of a candidate: the task, the model around the mixers and the score are here.
+
+The result counts if a process that was never trained says the same with the weights that were
+learned here, and if another, which has never seen the scored sequences, says the same of all but
+their ends.
+"""
+
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from move37.lab.remote import Mixers, Process, Refused, Start
+from move37.nn.counting import work_of
+from move37.nn.language_model import LanguageModel, TooLarge, meets
+from move37.records import Assignment, CheckResult, CurvePoint, Measurement, TaskBudget
+from move37.tasks import task
+from move37.train.trainer import (
+    Diverged,
+    Fit,
+    build,
+    evaluate,
+    example,
+    fit,
+    mixer_seeds,
+    peak_bytes,
+    reset_peak,
+    total,
+)
+
+# Trained weights are larger than drawn ones: float64 rounding grows with them.
+TRAINED_TOLERANCE = 1e-6
+# Rounding in float32 is some 1e-6 of the largest logit; a leak that pays is far larger.
+SCORED_TOLERANCE = 1e-3
+# Of the held-out loss, between the process that was trained and one that was not.
+SAME_TOLERANCE = 1e-3
+
+
+def measured(
+    assignment: Assignment,
+    budget: TaskBudget,
+    seed: int,
+    start: Start,
+    enter: Callable[[str], None],
+) -> Measurement | CheckResult:
+    """Returns the measurement of one run, or the check that failed in it."""
+    where = f"train: {budget.task}, seed {seed}"
+    enter(where)
+    device = assignment.device
+    started, memory = time.perf_counter(), reset_peak(device)
+    try:
+        with start() as process:
+            mixers = Mixers(process, budget, mixer_seeds(seed))
+            model = build(mixers.make, budget, seed=seed).to(device)
+            if not meets(model.size, budget.model.parameters):
+                told = f"the model has {model.size:,} parameters, not {budget.model.parameters:,}"
+                return CheckResult("fits", "failed", told)
+            counted, states = mixers.count()
+            flops = (work_of(model, example(budget, device)) + counted) / budget.length
+            fitted = fit(
+                model,
+                budget,
+                seed=seed,
+                stops=assignment.stops,
+                device=device,
+                progress=lambda share: enter(f"{where}, {share:.0%}"),
+            )
+            peak = max(0, peak_bytes(device) - memory) + process.peak_bytes()
+        enter(f"verify: {budget.task} with trained weights")
+        weights = model.state_dict()
+        with start() as process:
+            fresh = _restored(process, budget, seed, weights, device)
+            what = task(budget.task)
+            held_out = what.held_out(batch=budget.batch, length=budget.length)
+            scored = evaluate(fresh, what, held_out, tokens=fitted.curve[-1].tokens, device=device)
+            said = [logits.cpu() for logits in _logits(fresh, budget, device)]
+    except Refused as error:
+        return CheckResult(error.check, "failed", error.evidence)
+    except TooLarge as error:
+        return CheckResult("fits", "failed", str(error))
+    except Diverged as error:
+        return CheckResult("trainable", "failed", f"{budget.task} with seed {seed}: {error}")
+    for check in (
+        _same_as_trained(fitted.curve[-1], scored, budget),
+        _causal_after_training(start, said, budget, seed, weights, device),
+    ):
+        if check.verdict == "failed":
+            return check
+    return Fit((*fitted.curve[:-1], scored), fitted.stopped).measurement(
+        budget,
+        seed=seed,
+        seconds=time.perf_counter() - started,
+        peak_bytes=peak,
+        state_bytes=total(states),
+        flops_per_token=flops,
+        parameters=model.size,
+    )
+
+
+def _restored(
+    process: Process, budget: TaskBudget, seed: int, weights: dict[str, Tensor], device: str
+) -> LanguageModel:
+    model = build(Mixers(process, budget, mixer_seeds(seed)).make, budget, seed=seed).to(device)
+    model.load_state_dict(weights)
+    return model.eval()
+
+
+@torch.no_grad()
+def _logits(model: LanguageModel, budget: TaskBudget, device: str) -> list[Tensor]:
+    held_out = task(budget.task).held_out(batch=budget.batch, length=budget.length)
+    return [model(batch.inputs_BT.to(device)) for batch in held_out]
+
+
+def _same_as_trained(trained: CurvePoint, fresh: CurvePoint, budget: TaskBudget) -> CheckResult:
+    """A process that was never trained says the same with the weights of one that was."""
+    if abs(trained.loss - fresh.loss) > SAME_TOLERANCE * max(1.0, trained.loss):
+        told = (
+            f"trained on {budget.task}, the held-out loss is {trained.loss:.4f}, and with the same "
+            f"weights in a new process {fresh.loss:.4f}: something else than weights was learned"
+        )
+        return CheckResult("restorable", "failed", told)
+    return CheckResult("restorable", "passed", f"holds with the weights trained on {budget.task}")
+
+
+@torch.no_grad()
+def _causal_after_training(
+    start: Start,
+    said: list[Tensor],
+    budget: TaskBudget,
+    seed: int,
+    weights: dict[str, Tensor],
+    device: str,
+) -> CheckResult:
+    """On every scored batch, as it is scored, a row's end decides nothing of what is said before.
+
+    Asked of a process that does not know the rows' true ends, in the precision and at the shape of
+    the score: a program may know both. Then, exactly, that a sequence may also end there.
+    """
+    what = task(budget.task)
+    held_out = what.held_out(batch=budget.batch, length=budget.length)
+    rng = torch.Generator().manual_seed(seed)
+    with start() as process:
+        model = _restored(process, budget, seed, weights, device)
+        for batch, said_BTC in zip(held_out, said, strict=True):
+            B, T = batch.inputs_BT.shape
+            cut_B1 = 1 + torch.randint(T - 1, (B, 1), generator=rng)  # each row has its own
+            past_BT = torch.arange(T)[None] < cut_B1
+            other_BT = torch.randint(what.vocabulary, (B, T), generator=rng)
+            changed_BT = torch.where(past_BT, batch.inputs_BT, other_BT)
+            again_BTC = model(changed_BT.to(device)).cpu()
+            gap_BTC = (said_BTC - again_BTC).abs() / said_BTC.abs().amax().clamp(min=1)
+            gap = gap_BTC.masked_fill(~past_BT[..., None], 0).max().item()
+            if not gap <= SCORED_TOLERANCE:
+                told = f"trained on {budget.task}, an output moves by {gap:.1e} with what follows"
+                return CheckResult("causality", "failed", told)
+        return _prefix_after_training(model.double(), held_out[0].inputs_BT[:8].to(device), budget)
+
+
+def _prefix_after_training(
+    exact: LanguageModel, tokens_BT: Tensor, budget: TaskBudget
+) -> CheckResult:
+    """The trained model says the same of a scored sequence when its end is not there yet."""
+    whole_BTC = exact(tokens_BT)
+    scale = max(1.0, whole_BTC.abs().max().item())
+    for t in (1, budget.length // 3, budget.length // 2, budget.length - 1):
+        gap = (exact(tokens_BT[:, :t]) - whole_BTC[:, :t]).abs().max().item() / scale
+        if not gap <= TRAINED_TOLERANCE:
+            told = (
+                f"trained on {budget.task}, the first {t} outputs move by {gap:.1e} "
+                "when the sequence ends there"
+            )
+            return CheckResult("prefix", "failed", told)
+    return CheckResult("prefix", "passed", f"holds with the weights trained on {budget.task}")
