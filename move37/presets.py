@@ -172,9 +172,9 @@ SMOKE = replace(
     name="smoke",
     summary="the whole way in half a minute; its numbers mean nothing",
     budgets=(
-        TaskBudget("language", 6 * 1024, 16, 64, 1e-2, _SMALL),
-        TaskBudget("recall", 6 * 384, 16, 24, 1e-2, _SMALL),
-        TaskBudget("state tracking", 6 * 384, 16, 24, 1e-2, _SMALL),
+        TaskBudget("language", 2 * 1024, 16, 64, 1e-2, _SMALL),
+        TaskBudget("recall", 2 * 384, 16, 24, 1e-2, _SMALL),
+        TaskBudget("state tracking", 2 * 384, 16, 24, 1e-2, _SMALL),
     ),
     proposals=4,
     selection=Selection(cold_start=2, batch=1, lag=2),

@@ -29,10 +29,29 @@ MAY_IMPORT: dict[str, set[str]] = {
     "research": {"records", "results", "statistics", "knowledge"},
     "search": {"records", "results", "statistics"},
     "store": {"records"},
-    "lab.client": {"records", "lab.sandbox"},
+    "lab.client": {"records", "lab.sandbox", "lab.words"},
     "lab.sandbox": set(),
-    "lab.zygote": {"records", "lab.worker", "lab.sandbox"},
-    "lab.worker": {"records", "lab.loading", "verify", "train", "nn", "tasks"},
+    "lab.words": {"records"},
+    # Of the others, what it runs in processes of their own.
+    "lab.zygote": {
+        "records",
+        "lab.family",
+        "lab.sandbox",
+        "lab.words",
+        "lab.link",
+        "lab.measuring",
+        "lab.answering",
+        "lab.worker",
+    },
+    "lab.family": {"lab.sandbox", "lab.words", "lab.link"},
+    # Outside of the candidate's process: nothing that loads a program.
+    "lab.link": {"lab.words"},
+    "lab.remote": {"records", "lab.link", "lab.words", "nn"},
+    "lab.measuring": {"records", "lab.remote", "lab.words", "lab.scoring"},
+    "lab.scoring": {"records", "lab.remote", "nn", "tasks", "train"},
+    # Within it: no task.
+    "lab.answering": {"records", "lab.link", "lab.loading", "lab.worker", "nn"},
+    "lab.worker": {"records", "lab.loading", "verify", "nn"},
     "lab.loading": {"nn"},
     "verify": {"records", "nn"},
     "nn": set(),
@@ -49,8 +68,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": COMPOSED | {"terminal", "session", "doctor", "auditing", "importing", "web"},
     "web": {"records", "results", "search", "store"},
 }
-LAB = {"lab.sandbox", "lab.zygote", "lab.worker", "lab.loading", "verify", "nn", "tasks", "train"}
-MAY_IMPORT_TORCH = LAB - {"lab.zygote", "lab.sandbox"}
+MAY_IMPORT_TORCH = {
+    "lab.link",
+    "lab.remote",
+    "lab.scoring",
+    "lab.answering",
+    "lab.worker",
+    "lab.loading",
+    "verify",
+    "nn",
+    "tasks",
+    "train",
+}
 
 
 def _part(module: str) -> str | None:

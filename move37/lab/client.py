@@ -1,19 +1,21 @@
 """Hands an assignment to a fresh child process and returns its outcome.
 
-However a child ends (exception, exit, kill, hang, flood, garbage, memory), an outcome comes back;
-only our own faults raise. Safe to call from several threads.
+However its processes end (exception, exit, kill, hang, flood, garbage, memory), an outcome comes
+back; only our own faults raise. What was killed, and not by the lab, is examined again: a machine
+kills processes, and a record must not tell of it. Safe to call from several threads.
 """
 
 import array
 import contextlib
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from move37.lab.sandbox import Layer
 from move37.lab.words import End, Garbled, check_of, expect, one_of, read, stage_of
@@ -32,6 +34,7 @@ from move37.records import (
 
 # What a child may know of the environment. Keys of model providers are not among it.
 ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH")
+ATTEMPTS = 3  # a program that kills itself does so every time
 GRACE_SECONDS = 30.0  # beyond the child's own limit, for a busy machine; the warden keeps the limit
 START_SECONDS = 300.0  # importing torch from a cold disk
 
@@ -59,6 +62,7 @@ class Lab:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
         self._control: socket.socket | None = None
+        self._folders: list[str] = []  # where processes had their scratch folders
         self._closed = False
 
     def __enter__(self) -> "Lab":
@@ -95,14 +99,16 @@ class Lab:
             "bytes": audit.limit_bytes,
             "devices": False,
         }
-        verdicts: list[CheckResult] = []
-        outcome = self._exchange(
-            request, lambda said: _audited(said, audit), progress, verdicts.append
-        )
+        verdicts: dict[str, CheckResult] = {}
+
+        def keep(check: CheckResult) -> None:
+            verdicts[check.check] = check
+
+        outcome = self._exchange(request, lambda said: _audited(said, audit), progress, keep)
         assert not isinstance(outcome, Measured)
         if isinstance(outcome, Crashed) and outcome.stage.startswith(VERIFYING):
             # What was said before the process ended counts; the check that it was in has failed.
-            checks = [check for check in verdicts if check.check in audit.checks]
+            checks = [verdicts[name] for name in audit.checks if name in verdicts]
             ended = CheckResult(outcome.stage.removeprefix(VERIFYING), "failed", outcome.error)
             return Audited(audit.mixer or "the mixer", (*checks, ended))
         return outcome
@@ -114,6 +120,19 @@ class Lab:
         progress: Progress,
         verdict: Callable[[CheckResult], None] = lambda check: None,
     ) -> Outcome | Audited:
+        for _ in range(ATTEMPTS):
+            heard = self._try(request, understand, progress, verdict)
+            if not heard.killed:
+                break
+        return heard.outcome
+
+    def _try(
+        self,
+        request: dict[str, Any],
+        understand: Callable[[object], Outcome | Audited],
+        progress: Progress,
+        verdict: Callable[[CheckResult], None],
+    ) -> "_Heard":
         ours, theirs = socket.socketpair()
         with ours:
             with theirs:
@@ -134,7 +153,8 @@ class Lab:
                 if self._closed:
                     raise LabError("the lab is closed") from None
                 # Only the child could have stopped or killed it.
-                return Crashed(stage[0], "the process that watches over the child is gone")
+                told = "the process that watches over the child is gone"
+                return _Heard(Crashed(stage[0], told), killed=True)
 
     def close(self) -> None:
         """Ends the lab's processes and all that they started."""
@@ -149,6 +169,9 @@ class Lab:
                     self._process.kill()
                     self._process.wait()
             self._control = self._process = None
+            for folder in self._folders:
+                # Gone already, unless the process that made it was killed.
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _look_at(self, layers: Sequence[Layer]) -> None:
         missing = [layer for layer in layers if not layer.holds]
@@ -167,17 +190,23 @@ class Lab:
                 raise LabError("the lab is closed")
             if self._control is None or self._process is None or self._process.poll() is not None:
                 self._start()
-            assert self._control is not None
-            rights = array.array("i", [descriptor.fileno()])
-            message = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)]
             try:
-                self._control.sendmsg([b"x"], message)
-            except (BrokenPipeError, ConnectionResetError) as error:
-                raise LabError("the process that holds torch died") from error
+                self._send(descriptor)
+            except (BrokenPipeError, ConnectionResetError):
+                self._start()  # it was killed, and is started anew
+                self._send(descriptor)
+
+    def _send(self, descriptor: socket.socket) -> None:
+        assert self._control is not None
+        rights = array.array("i", [descriptor.fileno()])
+        self._control.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
 
     def _start(self) -> None:
         if self._control is not None:
             self._control.close()
+        if self._process is not None:  # killed, or about to be gone
+            self._process.kill()
+            self._process.wait()
         ours, theirs = socket.socketpair()
         kept = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
         threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -194,8 +223,10 @@ class Lab:
             with ours.makefile("rb") as lines:
                 said = lines.readline()
             if said:
+                told = json.loads(said)
+                self._folders.append(told["folder"])
                 try:
-                    self._look_at([Layer(*layer) for layer in json.loads(said)])
+                    self._look_at([Layer(*layer) for layer in told["layers"]])
                 except InputError:
                     ours.close()  # the zygote ends with it: no later call may use it
                     self._process.wait()
@@ -213,6 +244,13 @@ def _told(missing: Sequence[Layer]) -> str:
     return "; ".join(f"{layer.name}: {layer.told}" for layer in missing)
 
 
+class _Heard(NamedTuple):
+    """How an examination ended."""
+
+    outcome: Outcome | Audited
+    killed: bool = False  # a process was killed, and not by the lab
+
+
 def _listen(
     lines: Iterable[bytes],
     understand: Callable[[object], Outcome | Audited],
@@ -220,23 +258,23 @@ def _listen(
     verdict: Callable[[CheckResult], None],
     *,
     trusted: bool,
-) -> Outcome | Audited:
+) -> _Heard:
     """Reads a warden's lines up to the last one. Words are parsed, not believed.
 
     `trusted` says that they are a process's without the candidate's program: its fault is ours.
     """
-    stage, outcome, garbled = "start", None, ""
+    stage, outcome, garbled, killed = "start", None, "", False
     for line in lines:
         message = json.loads(line)  # the warden's own words: a fault here is ours
         if "said" not in message:
             end = End(**message)
             if garbled:
-                return Crashed(stage, garbled)
+                return _Heard(Crashed(stage, garbled))
             if outcome is not None and end.detail == "exit status 0":
-                return outcome
+                return _Heard(outcome, killed)
             if trusted and end.ended == "exit":
                 raise LabError(f"{end.reason}\n(the process that measures, in stage {stage!r})")
-            return Crashed(stage, end.reason)
+            return _Heard(Crashed(stage, end.reason), end.killed)
         try:
             said = read(message["said"])
             if "stage" in said:
@@ -246,6 +284,7 @@ def _listen(
                 verdict(check_of(said["check"]))
             else:
                 outcome = understand(said.get("outcome"))
+                killed = said.get("killed") is True
         except Garbled as error:
             garbled = str(error)
     raise EOFError("the warden ended without its last word")

@@ -97,7 +97,7 @@ class Family:
         if asked["ask"] == "peak":
             answer["bytes"] = max(0, held(process, "VmHWM") - self._memory.get(process, 0))
         elif asked["ask"] == "ended":
-            answer["reason"] = self.end_of(process).reason
+            answer = self.end_of(process)._asdict()
         else:
             self._end(process)
         self.control.send(json.dumps(answer).encode())
@@ -192,10 +192,9 @@ class Child:
     link: "Link"
     process: int
 
-    def how_it_ended(self) -> str:
-        """Returns how it ended, once its link is closed, in words for a person."""
-        reason: str = self.parent.ask("ended", self.process)["reason"]
-        return reason
+    def how_it_ended(self) -> End:
+        """Returns how it ended, once its link is closed."""
+        return End(**self.parent.ask("ended", self.process))
 
     def peak_bytes(self) -> int:
         """Returns the most memory that it has held so far, beyond what it began with."""

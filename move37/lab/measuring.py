@@ -15,6 +15,7 @@ candidate's process.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 from move37.lab.remote import Failed, Process, Start, blamed
 from move37.lab.words import Garbled, as_list, check_of, expect, one_of, stage_of
@@ -28,7 +29,14 @@ from move37.records import (
 )
 
 
-def measure(assignment: Assignment, start: Start, report: Callable[[str], None]) -> Outcome:
+class Examined(NamedTuple):
+    """How an examination ended."""
+
+    outcome: Outcome
+    killed: bool = False  # a process was killed, and not by the lab: it may go better next time
+
+
+def measure(assignment: Assignment, start: Start, report: Callable[[str], None]) -> Examined:
     """Returns how the examination ended; `report` is told each stage as it begins."""
     stage = "start"
 
@@ -41,7 +49,7 @@ def measure(assignment: Assignment, start: Start, report: Callable[[str], None])
         with start() as process:
             checks = _verified(process, assignment, enter)
         if not isinstance(checks, tuple):
-            return checks
+            return Examined(checks)
         due = [(seed, budget) for seed in assignment.seeds for budget in assignment.budgets]
         measurements = []
         for seed, budget in due:
@@ -50,11 +58,13 @@ def measure(assignment: Assignment, start: Start, report: Callable[[str], None])
 
             told = measured(assignment, budget, seed, start, enter)
             if isinstance(told, CheckResult):
-                return Rejected(told.check, told.evidence, (*checks, told))
+                return Examined(Rejected(told.check, told.evidence, (*checks, told)))
             measurements.append(told)
-        return Measured(checks, tuple(measurements))
-    except (Failed, Garbled) as error:
-        return Crashed(stage, str(error))
+        return Examined(Measured(checks, tuple(measurements)))
+    except Failed as error:
+        return Examined(Crashed(stage, str(error)), error.killed)
+    except Garbled as error:
+        return Examined(Crashed(stage, str(error)))
 
 
 def _verified(

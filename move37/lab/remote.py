@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from move37.lab.link import Closed, Flood, Link, name_of
-from move37.lab.words import Garbled, as_list, as_object, expect
+from move37.lab.words import End, Garbled, as_list, as_object, expect
 from move37.nn.language_model import TooLarge
 from move37.records import TaskBudget
 
@@ -27,7 +27,11 @@ ANSWERS: dict[str, set[str]] = {
 
 
 class Failed(Exception):
-    """The candidate failed; says how, in words for a person."""
+    """The candidate failed; says how, in words for a person, and whether by being killed."""
+
+    def __init__(self, told: str, *, killed: bool = False) -> None:
+        super().__init__(told)
+        self.killed = killed
 
 
 class Refused(Exception):
@@ -46,7 +50,7 @@ class Process(Protocol):
         """Carries the questions and the answers."""
         ...
 
-    def how_it_ended(self) -> str:
+    def how_it_ended(self) -> End:
         """Returns how it ended, once its link is closed."""
         ...
 
@@ -65,7 +69,8 @@ def blamed(process: Process) -> Iterator[None]:
     try:
         yield
     except Closed:
-        raise Failed(process.how_it_ended()) from None
+        end = process.how_it_ended()
+        raise Failed(end.reason, killed=end.killed) from None
     except Flood as error:
         raise Failed(f"the process ended: {error}") from None
 

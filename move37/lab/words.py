@@ -31,6 +31,11 @@ class End(NamedTuple):
     printed: str  # the last that it printed
 
     @property
+    def killed(self) -> bool:
+        """Says whether something killed it that need not be the lab or the process itself."""
+        return self.ended == "signal" and self.detail in ("SIGKILL", "SIGTERM")
+
+    @property
     def reason(self) -> str:
         """What is told of a candidate whose process ended so."""
         told = {"exit": "ended by itself", "signal": "was killed"}.get(self.ended, "ended")

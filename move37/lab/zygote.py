@@ -70,7 +70,8 @@ def main(control_fd: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the office's to handle
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # wardens are not waited for
     prctl(PR_SET_CHILD_SUBREAPER, 1)  # what outlives its warden comes to us
-    control.sendall(json.dumps(layers).encode() + b"\n")
+    told = {"layers": layers, "folder": folder}
+    control.sendall(json.dumps(told).encode() + b"\n")
     wardens: set[int] = set()
     while True:
         ready, _, _ = select.select([control], [], [], SWEEP_SECONDS)
@@ -205,11 +206,10 @@ def _measure(request: dict[str, Any], words: int, asking: int) -> None:
     from move37.records import Assignment, from_json, to_data, to_json
 
     assignment = from_json(Assignment, request["work"])
-    outcome = measure(
-        assignment, Parent(asking).start, lambda stage: _tell(words, {"stage": stage})
-    )
+    start = Parent(asking).start
+    outcome, killed = measure(assignment, start, lambda stage: _tell(words, {"stage": stage}))
     to_json(outcome)  # raises here, not in the office, if a number is NaN
-    _tell(words, {"outcome": to_data(outcome)})
+    _tell(words, {"outcome": to_data(outcome), "killed": killed})
 
 
 def _answer(request: dict[str, Any], descriptor: int) -> None:
