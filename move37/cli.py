@@ -55,6 +55,8 @@ def main() -> None:
         app(standalone_mode=True)
     except InputError as error:
         _fail(str(error), 2)
+    except RunFailed as error:
+        _fail(str(error), 1)
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
@@ -148,8 +150,6 @@ def _session(
                 work.run()
         except KeyboardInterrupt:
             _fail(session.interrupted(work.plan, opened), 130)
-        except RunFailed as error:
-            _fail(str(error), 1)
 
 
 @app.command()
@@ -384,8 +384,6 @@ def import_(
         except KeyboardInterrupt:
             told = f"{len(opened.records())} records are kept in {path}"
             _fail(f"stopped: {told}; the same command goes on from there", 130)
-        except RunFailed as error:
-            _fail(str(error), 1)
         kept, lessons = opened.records(), opened.lessons()
     title, report = f"move37 import {file.name}", session.report_name(path)
     page = write_report(path.parent, records=kept, lessons=lessons, title=title, name=report)

@@ -1,5 +1,6 @@
 """One run, as its user sees it: the plan first, then experiments as they end, then the result."""
 
+import contextlib
 import json
 import os
 import shlex
@@ -116,7 +117,8 @@ class Session:
                 try:
                     self._experiments(lab, cost)
                 except (KeyboardInterrupt, RunFailed):
-                    self._write_report()  # of what there is
+                    with contextlib.suppress(RunFailed):  # the first failure is told
+                        self._write_report()  # of what there is
                     raise
         elif self.records:
             self._say(f"All {self.done} experiments are in {self.store.path} already.")

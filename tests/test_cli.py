@@ -259,15 +259,9 @@ def test_a_run_measures_baselines_and_proposals_at_equal_size(undisturbed: Path)
 
 
 @pytest.mark.slow
-def test_a_run_with_one_worker_gives_the_same_records(undisturbed: Path, tmp_path: Path) -> None:
-    assert run_smoke(tmp_path / "store.sqlite", "--workers", "1").returncode == 0
-    assert same_records(tmp_path / "store.sqlite", undisturbed)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seconds", [5.0, 12.0])
-def test_a_run_that_is_killed_goes_on_to_the_same_records(
-    undisturbed: Path, tmp_path: Path, seconds: float
+@pytest.mark.parametrize(("seconds", "workers"), [(5.0, 2), (12.0, 1)])
+def test_a_run_that_is_killed_goes_on_to_the_same_records_with_any_number_of_workers(
+    undisturbed: Path, tmp_path: Path, seconds: float, workers: int
 ) -> None:
     path = tmp_path / "store.sqlite"
     command = [sys.executable, "-m", "move37.cli", "run", "--preset", "smoke", "--store", str(path)]
@@ -275,7 +269,7 @@ def test_a_run_that_is_killed_goes_on_to_the_same_records(
     time.sleep(seconds)
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()
-    assert run_smoke(path).returncode == 0
+    assert run_smoke(path, "--workers", str(workers)).returncode == 0
     assert same_records(path, undisturbed)
 
 
@@ -457,3 +451,27 @@ def test_verify_of_a_size_that_the_mixer_refuses_is_exit_status_2(tmp_path: Path
     done = move37("verify", str(file), "--dim", "64", "--heads", "3")
     assert done.returncode == 2
     assert "build with width 64, 3 heads" in done.stderr
+
+
+def test_a_second_run_on_one_store_is_refused_and_changes_nothing(
+    store: Path, tmp_path: Path
+) -> None:
+    path = shutil.copy(store, tmp_path / "store.sqlite")
+    with Store.open(Path(path)) as first:
+        first.lock()
+        before = first.records()
+        second = move37("run", "--preset", "smoke", "--store", str(path))
+        assert second.returncode == 2
+        assert "another run is using" in second.stderr
+        assert first.records() == before
+
+
+def test_a_report_that_the_disk_does_not_take_is_said_and_is_exit_status_1(
+    store: Path, tmp_path: Path
+) -> None:
+    path = Path(shutil.copy(store, tmp_path / "store.sqlite"))
+    (tmp_path / "report.html").mkdir()  # what is there cannot be replaced
+    done = run_smoke(path, "--experiments", "6")
+    assert done.returncode == 1
+    assert "the report could not be written" in done.stderr
+    assert same_records(path, store)

@@ -1,11 +1,14 @@
 """The loop: the same records whatever the workers, nothing lost, nothing doubled."""
 
 import itertools
+import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime, timedelta, tzinfo
 
 import pytest
 
+from move37 import loop
 from move37.loop import Plan, discover
 from move37.presets import LAPTOP, SMOKE
 from move37.records import (
@@ -74,6 +77,26 @@ def test_a_killed_run_goes_on_as_if_nothing_had_happened(killed_after: int) -> N
     del stream
     assert len(killed.experiments) == killed_after
     assert same(run(a_plan(workers=2), store=killed), undisturbed)
+
+
+class _SetBack(datetime):
+    """A clock that is set back by a day each time somebody looks."""
+
+    days = itertools.count()
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> "_SetBack":
+        return cls(2020, 1, 31, tzinfo=tz) - timedelta(days=next(cls.days))
+
+
+def test_a_clock_that_is_set_back_changes_no_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    calm = run(a_plan())
+    monkeypatch.setattr(loop, "datetime", _SetBack)
+    monkeypatch.setattr(time, "time", lambda days=_SetBack.days: -86_400.0 * next(days))
+    late = run(a_plan(workers=2))
+    assert same(late, calm)
+    moments = [record.provenance.started_at for record in late.records()]
+    assert moments != sorted(moments)
 
 
 def test_a_longer_run_begins_as_the_shorter_one() -> None:

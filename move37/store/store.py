@@ -19,6 +19,7 @@ import sqlalchemy as sql
 from move37.records import InputError, Lesson, Record, RunFailed, from_json, to_json
 
 VERSION = 1
+BUSY_SECONDS = 60.0  # to wait for another process that writes
 
 T = TypeVar("T")
 
@@ -80,7 +81,7 @@ class Store:
 
         def connect() -> sqlite3.Connection:
             # Transactions are begun by us: sqlite3 would begin them too late, and lose the race.
-            return sqlite3.connect(place, uri=True, timeout=60, isolation_level=None)
+            return sqlite3.connect(place, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
 
         engine = sql.create_engine("sqlite://", creator=connect, poolclass=sql.pool.QueuePool)
         sql.event.listen(engine, "connect", _pragmas)

@@ -7,6 +7,7 @@ Not covered: it is a picture of the records at one moment; it does not refresh i
 """
 
 import base64
+import contextlib
 import hashlib
 import os
 import re
@@ -28,6 +29,7 @@ from move37.records import (
     Measurement,
     Record,
     Rejected,
+    RunFailed,
 )
 from move37.results import LOSS_TASK
 from move37.search.fitness import Form
@@ -98,15 +100,24 @@ def write_report(
     form: Form = "noise",
     name: str = "report.html",
 ) -> Path:
-    """Writes the page into the folder under this name, whole or not at all; returns its path."""
+    """Writes the page into the folder under this name, whole or not at all; returns its path.
+
+    Raises RunFailed if the disk takes it not: all records are in the store.
+    """
     page = _render(records, lessons, title, form)
     path, partial = folder / name, folder / f".report-{os.getpid()}.html"
     try:
         # A lone surrogate, which JSON allows and UTF-8 does not, becomes a question mark.
         partial.write_bytes(page.encode("utf-8", errors="replace"))
         os.replace(partial, path)
+    except OSError as error:
+        raise RunFailed(
+            f"the report could not be written to {path} ({error.strerror or error}). All "
+            "experiments are in the store: mend the cause, and the same command writes it"
+        ) from None
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
     return path
 
 
