@@ -20,21 +20,25 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 from move37.lab.client import Lab
 from move37.loop import Plan, discover, hardware
 from move37.presets import SMOKE
-from move37.records import Record
+from move37.records import ModelSize, Record
 from move37.research.composer import Composer
 from move37.store.store import Store
 
+# Every step of an experiment, as short as can be.
+SIZE = ModelSize(width=16, heads=2, layers=1, parameters=6_000)
+PRESET = replace(SMOKE, budgets=tuple(replace(budget, model=SIZE) for budget in SMOKE.budgets))
 PAUSE_SECONDS = (2.0, 10.0)  # between two kills
 
 
 def office(path: Path, experiments: int, seed: int) -> None:
     """Runs to the end of the plan, from wherever the store is."""
-    plan = Plan(SMOKE, experiments, seed)
+    plan = Plan(PRESET, experiments, seed)
     with Store.open(path, create=True) as store, Lab() as lab:
         store.lock()
         store.keep_settings(plan.settings)
@@ -125,7 +129,7 @@ def main() -> None:
         calm_seconds = time.monotonic() - started
         kills = disturbed(wild, given.experiments)
         wild_seconds = time.monotonic() - started - calm_seconds
-        few = len(SMOKE.baselines) + 2
+        few = len(PRESET.baselines) + 2
         office(other, few, seed=1)
         # Of another seed: the proposals have to differ.
         unequal = differences(

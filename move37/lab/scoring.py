@@ -16,16 +16,17 @@ from move37.nn.counting import work_of
 from move37.nn.language_model import LanguageModel, TooLarge, meets
 from move37.records import Assignment, CheckResult, CurvePoint, Measurement, TaskBudget
 from move37.tasks import task
+from move37.tasks.task import Batch
 from move37.train.trainer import (
     Diverged,
     Fit,
     build,
-    evaluate,
     example,
     fit,
     mixer_seeds,
     peak_bytes,
     reset_peak,
+    score,
     total,
 )
 
@@ -73,8 +74,8 @@ def measured(
             fresh = _restored(process, budget, seed, weights, device)
             what = task(budget.task)
             held_out = what.held_out(batch=budget.batch, length=budget.length)
-            scored = evaluate(fresh, what, held_out, tokens=fitted.curve[-1].tokens, device=device)
-            said = [logits.cpu() for logits in _logits(fresh, budget, device)]
+            said = _logits(fresh, held_out, device)
+            scored = score(said, what, held_out, fitted.curve[-1].tokens)
     except Refused as error:
         return CheckResult(error.check, "failed", error.evidence)
     except TooLarge as error:
@@ -107,9 +108,8 @@ def _restored(
 
 
 @torch.no_grad()
-def _logits(model: LanguageModel, budget: TaskBudget, device: str) -> list[Tensor]:
-    held_out = task(budget.task).held_out(batch=budget.batch, length=budget.length)
-    return [model(batch.inputs_BT.to(device)) for batch in held_out]
+def _logits(model: LanguageModel, held_out: list[Batch], device: str) -> list[Tensor]:
+    return [model(batch.inputs_BT.to(device)).cpu() for batch in held_out]
 
 
 def _same_as_trained(trained: CurvePoint, fresh: CurvePoint, budget: TaskBudget) -> CheckResult:

@@ -9,7 +9,7 @@ import itertools
 import math
 import resource
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -193,15 +193,22 @@ def evaluate(
 ) -> CurvePoint:
     """Returns the held-out loss and value; raises Diverged if the loss is no number."""
     model.eval()
+    point = score((model(batch.inputs_BT.to(device)) for batch in held_out), what, held_out, tokens)
+    model.train()
+    return point
+
+
+def score(
+    logits: Iterable[Tensor], what: Task, held_out: Sequence[Batch], tokens: int
+) -> CurvePoint:
+    """Returns the loss and value of logits (B, T, C) for each batch; raises Diverged as above."""
     loss, right, scored = 0.0, 0, 0
-    for batch in held_out:
-        targets_BT = batch.targets_BT.to(device)
-        logits_BTC = model(batch.inputs_BT.to(device))
+    for logits_BTC, batch in zip(logits, held_out, strict=True):
+        targets_BT = batch.targets_BT.to(logits_BTC.device)
         used = targets_BT != UNSCORED
         loss += F.cross_entropy(logits_BTC[used], targets_BT[used], reduction="sum").item()
         right += int((logits_BTC.argmax(dim=-1) == targets_BT)[used].sum())
         scored += int(used.sum())
-    model.train()
     if not math.isfinite(loss):
         raise Diverged(f"the held-out loss was {loss} after {tokens} tokens")
     return CurvePoint(tokens, loss / scored, what.value(loss / scored, right / scored))
