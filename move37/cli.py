@@ -18,6 +18,7 @@ from move37 import __version__
 from move37.records import InputError, Lesson, Level, Record, RunFailed, fields_of, to_data
 
 if TYPE_CHECKING:
+    from move37.asking import Words
     from move37.lab.client import Lab
 
 app = typer.Typer(
@@ -40,6 +41,7 @@ SandboxOption = Annotated[
     str, typer.Option("--sandbox", help="default (as many layers as there are) or strict (all).")
 ]
 FitnessOption = Annotated[str, typer.Option(help="noise (gains in seed noise) or paper.")]
+ModelsPanel = "Language models (without one, the offline composer proposes)"
 
 
 def main() -> None:
@@ -89,14 +91,47 @@ def run(
     fitness: FitnessOption = "noise",
     sandbox: SandboxOption = "default",
     as_json: JsonOption = False,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model",
+            help="openai:NAME, anthropic:NAME, google:NAME, openrouter:NAME or "
+            "http://HOST:PORT/v1#NAME; several are an ensemble.",
+            rich_help_panel=ModelsPanel,
+        ),
+    ] = None,
+    models: Annotated[
+        Path | None,
+        typer.Option(
+            "--models", help="TOML file of [[model]] tables.", rich_help_panel=ModelsPanel
+        ),
+    ] = None,
+    secrets: Annotated[
+        Path | None,
+        typer.Option(help="File of KEY=value lines.", rich_help_panel=ModelsPanel),
+    ] = None,
+    max_dollars: Annotated[
+        float | None, typer.Option(help="Spend no more.", rich_help_panel=ModelsPanel)
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(help="Use no more, in and out.", rich_help_panel=ModelsPanel)
+    ] = None,
+    record: Annotated[
+        Path | None, typer.Option(help="Keep all exchanges here.", rich_help_panel=ModelsPanel)
+    ] = None,
+    replay: Annotated[
+        Path | None,
+        typer.Option(help="Answer from these, ask nobody.", rich_help_panel=ModelsPanel),
+    ] = None,
 ) -> None:
     """Measure the baselines, then propose, prove, train and compare new mixers.
 
     Started again with the same arguments, a stopped or killed run goes on where it was.
     """
-    _session(
-        preset, store, experiments, seed, workers, device, fitness, sandbox, as_json, one=False
-    )
+    from move37 import asking
+
+    words = asking.Words(model or (), models, secrets, max_dollars, max_tokens, record, replay)
+    _session(preset, store, experiments, seed, workers, device, fitness, sandbox, as_json, words)
 
 
 @app.command()
@@ -113,7 +148,7 @@ def step(
 
     In an empty store the baselines are measured first.
     """
-    _session(preset, store, None, seed, 2, device, fitness, sandbox, as_json, one=True)
+    _session(preset, store, None, seed, 2, device, fitness, sandbox, as_json, None)
 
 
 def _session(
@@ -126,11 +161,10 @@ def _session(
     fitness: str,
     sandbox: str,
     as_json: bool,
-    *,
-    one: bool,
+    words: "Words | None",
 ) -> None:
     # Imported late: `move37 --help` and `move37 top` need none of it.
-    from move37 import presets, session
+    from move37 import asking, presets, session
 
     plan = session.make_plan(
         presets.preset(preset),
@@ -141,10 +175,13 @@ def _session(
         fitness=fitness,
     )
     strict = _strict(sandbox)
-    with session.open_store(plan, store) as opened:
-        work = session.Session(plan, opened, as_json=as_json, strict=strict)
+    with (
+        session.open_store(plan, store) as opened,
+        asking.team(words or asking.Words(), plan.preset, opened, seed=seed) as team,
+    ):
+        work = session.Session(plan, opened, researcher=team, as_json=as_json, strict=strict)
         try:
-            if one:
+            if words is None:
                 work.step()
             else:
                 work.run()
@@ -229,6 +266,26 @@ def tree(
         )
     else:
         Console().print(terminal.lineage_tree(records, rows))
+
+
+@app.command()
+def costs(
+    preset: PresetOption = "laptop", store: StoreOption = None, as_json: JsonOption = False
+) -> None:
+    """Show what the language models of a run have cost, by role and model."""
+    from move37 import presets, terminal
+    from move37.research.ledger import costs as costs_of
+    from move37.store.store import Store
+
+    path = store or presets.preset(preset).default_store
+    with Store.open(path, write=False) as opened:
+        rows = costs_of(opened.calls())
+    if as_json:
+        _print_json([fields_of(row) for row in rows])
+    elif rows:
+        Console(highlight=False).print(terminal.costs_table(rows))
+    else:
+        print("No language model was asked.")  # noqa: T201
 
 
 @app.command()

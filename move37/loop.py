@@ -38,7 +38,7 @@ from move37.records import (
 )
 from move37.research.analyst import analyse
 from move37.research.novelty import repeats
-from move37.research.researcher import Researcher
+from move37.research.researcher import NoProposal, Researcher
 from move37.search.decisions import check_ruler, question_is_open, stops_from, too_good
 from move37.search.fitness import Form
 from move37.search.pool import draw_brief, visible
@@ -211,13 +211,17 @@ class _Experiment:
         for _ in range(preset.attempts):
             self.watch(self.number, "", "propose")
             brief = brief_of(self.plan, self.number, self.known, self.lessons, records)
-            candidate = Candidate.of(self.researcher.propose(brief))
+            outcome: Outcome | None = None
+            try:
+                candidate = Candidate.of(self.researcher.propose(brief))
+            except NoProposal as none:
+                candidate, outcome = Candidate.of(none.proposal), none.outcome
             if not records:
                 self.first.set_result((self.number, candidate.proposal))
             parents = (brief.parent.candidate.id,) if brief.parent else ()
             tried = [(r.experiment, r.candidate.proposal) for r in [*self.known, *records]]
             tried += [first.result() for first in self.beside]
-            outcome = repeats(candidate.proposal, tried)
+            outcome = outcome or repeats(candidate.proposal, tried)
             if outcome is not None:
                 records.append(self._record(len(records), candidate, parents, outcome))
                 continue

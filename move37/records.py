@@ -14,6 +14,7 @@ measurement   a number, with its task, seed and budget
 outcome       how an examination ended: Rejected, Crashed or Measured
 audit         a program with the checks that it goes through, all of them, and no training
 record        one examination of one candidate, with its provenance; never changes
+call          one request to a language model, with its tokens, seconds and dollars
 lesson        what the analyst concluded from a record; lies beside it
 experiment    one or more records: refused attempts, repairs, and further seeds of one idea
 baseline      a published mixer, measured the same way
@@ -277,6 +278,20 @@ class Brief:
     references: tuple[Record, ...]
     lessons: tuple[Lesson, ...]  # newest last
     failures: tuple[Record, ...]  # this experiment's earlier attempts, refused or crashed
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request to a language model, answered or not."""
+
+    role: str
+    model: str
+    input_tokens: int
+    output_tokens: int
+    seconds: float
+    dollars: float | None  # None: the price is not known
+    experiment: int | None
+    failed: str  # "" or why, in one sentence
 
 
 # ---------------------------------------------------------------- JSON, both ways

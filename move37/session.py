@@ -31,6 +31,7 @@ from move37.records import (
     to_data,
 )
 from move37.research.composer import Composer
+from move37.research.researcher import Researcher
 from move37.search.fitness import form_of
 from move37.search.leaderboard import Row, leaderboard
 from move37.store.store import Store
@@ -95,8 +96,18 @@ def open_store(plan: Plan, path: Path | None) -> Store:
 class Session:
     """A run from its first line to its last."""
 
-    def __init__(self, plan: Plan, store: Store, *, as_json: bool, strict: bool = False) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        store: Store,
+        *,
+        researcher: Researcher | None = None,
+        as_json: bool,
+        strict: bool = False,
+    ) -> None:
+        """The offline composer proposes, if no other `researcher` is given."""
         self.plan, self.store, self.as_json, self._strict = plan, store, as_json, strict
+        self._researcher = researcher or Composer()
         # With --json, text for people goes to the other stream.
         self.console = Console(stderr=as_json, highlight=False)
         self.records, self.lessons = store.records(), store.lessons()
@@ -156,7 +167,9 @@ class Session:
         )
         started, before = time.monotonic(), self.done
         with progress:
-            for records, lesson in discover(plan, Composer(), lab, self.store, progress.watch):
+            for records, lesson in discover(
+                plan, self._researcher, lab, self.store, progress.watch
+            ):
                 self.records += records
                 self.lessons.append(lesson)
                 rows = leaderboard(self.records, plan.form)

@@ -27,6 +27,7 @@ from move37.records import (
     Rejected,
     Verdict,
 )
+from move37.research.ledger import CostRow
 from move37.search.leaderboard import Row
 
 VERDICTS = {
@@ -267,6 +268,26 @@ def checks_table(checks: Sequence[CheckResult]) -> Table:
     for check in checks:
         verdict = f"[{CHECKED[check.verdict]}]{check.verdict}[/]"
         table.add_row(Text(f"  {check.check}"), verdict, Text(check.evidence, style="dim"))
+    return table
+
+
+def costs_table(rows: Sequence[CostRow]) -> Table:
+    """Returns what each model cost in each role, and the sum of all."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("role")
+    table.add_column("model", overflow="fold")
+    for name in ("calls", "failed", "tokens in", "out", "seconds", "dollars"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        dollars = "unknown" if row.dollars is None else f"{row.dollars:.4f}"
+        counts = (row.calls, row.failed, row.input_tokens, row.output_tokens)
+        cells = [*(f"{count:,}" for count in counts), f"{row.seconds:,.1f}", dollars]
+        table.add_row(row.role, Text(row.model), *cells)
+    known = sum(row.dollars or 0.0 for row in rows)
+    more = "" if all(row.dollars is not None for row in rows) else " and what is unknown"
+    calls = sum(row.calls for row in rows)
+    table.add_section()
+    table.add_row("all", "", f"{calls:,}", "", "", "", "", f"{known:.4f}{more}", style="bold")
     return table
 
 

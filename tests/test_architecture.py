@@ -62,10 +62,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "loop": OFFICE | {"presets"},
     "importing": OFFICE | {"presets", "loop"},
     "auditing": {"records", "lab.client", "presets"},
+    "asking": OFFICE | {"presets"},
     "doctor": COMPOSED | {"lab.sandbox"},
     "terminal": COMPOSED,
     "session": COMPOSED | {"terminal", "web"},
-    "cli": COMPOSED | {"terminal", "session", "doctor", "auditing", "importing", "web"},
+    "cli": COMPOSED | {"terminal", "session", "doctor", "asking", "auditing", "importing", "web"},
     "web": {"records", "results", "search", "store"},
 }
 MAY_IMPORT_TORCH = {

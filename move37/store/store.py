@@ -16,7 +16,7 @@ from urllib.parse import quote
 
 import sqlalchemy as sql
 
-from move37.records import InputError, Lesson, Record, RunFailed, from_json, to_json
+from move37.records import Call, InputError, Lesson, Record, RunFailed, from_json, to_json
 
 VERSION = 1
 BUSY_SECONDS = 60.0  # to wait for another process that writes
@@ -43,6 +43,15 @@ _lessons = sql.Table(
     "lessons",
     _tables,
     sql.Column("experiment", sql.Integer, primary_key=True),
+    sql.Column("body", sql.Text, nullable=False),
+)
+
+
+# Made when the first call is kept: a store of an offline run has none.
+_calls = sql.Table(
+    "calls",
+    sql.MetaData(),
+    sql.Column("number", sql.Integer, primary_key=True),
     sql.Column("body", sql.Text, nullable=False),
 )
 
@@ -150,6 +159,26 @@ class Store:
     def lessons(self) -> list[Lesson]:
         """Returns all lessons, in the order of experiments."""
         return self._read(Lesson, _lessons, _lessons.c.experiment)
+
+    def append_call(self, call: Call) -> None:
+        """Writes one request to a language model."""
+        with self._writing("a call of a language model") as link:
+            _calls.create(link, checkfirst=True)
+            link.execute(_calls.insert(), {"body": to_json(call)})
+
+    def calls(self) -> list[Call]:
+        """Returns all requests to language models, in order."""
+        try:
+            with self._engine.connect() as link:
+                if not sql.inspect(link).has_table(_calls.name):
+                    return []
+                bodies = link.scalars(sql.select(_calls.c.body).order_by(_calls.c.number)).all()
+            return [from_json(Call, body) for body in bodies]
+        except sql.exc.DatabaseError as error:
+            raise InputError(_explain(self.path, error)) from None
+        except ValueError as error:
+            told = f"{self.path} is damaged: a call of a language model cannot be read ({error})"
+            raise InputError(told) from None
 
     def settings(self) -> dict[str, Any]:
         """Returns what the run was started with; empty before the first run."""

@@ -1,0 +1,110 @@
+"""From the words of the command line to a team of language models that works on a store."""
+
+import contextlib
+import os
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from move37.presets import Preset
+from move37.records import InputError
+from move37.research.cassette import Player, Recorder
+from move37.research.chooser import Payoff
+from move37.research.client import Client
+from move37.research.ledger import Ledger
+from move37.research.models import (
+    Access,
+    LanguageModels,
+    ModelSpec,
+    distinct,
+    parse_model,
+    read_models,
+)
+from move37.research.team import Team
+from move37.search.leaderboard import leaderboard
+from move37.store.store import Store
+
+
+@dataclass(frozen=True)
+class Words:
+    """What the user said about language models."""
+
+    models: Sequence[str] = ()  # as `parse_model` reads them
+    file: Path | None = None  # TOML, as `read_models` reads it
+    secrets: Path | None = None
+    max_dollars: float | None = None
+    max_tokens: int | None = None
+    record: Path | None = None
+    replay: Path | None = None
+
+    def specs(self) -> tuple[ModelSpec, ...]:
+        """Returns the models that are named; raises InputError."""
+        listed = read_models(self.file) if self.file else ()
+        specs = distinct([*listed, *(parse_model(text) for text in self.models)])
+        if self.record and self.replay:
+            raise InputError("expected --record or --replay, got both: leave one out")
+        others = (self.secrets, self.max_dollars, self.max_tokens, self.record, self.replay)
+        if not specs and any(one is not None for one in others):
+            raise InputError("expected --model NAME beside the options of language models")
+        return specs
+
+
+@contextlib.contextmanager
+def team(words: Words, preset: Preset, store: Store, *, seed: int) -> Iterator[Team | None]:
+    """Gives the team that the words name, None if they name no model; raises InputError."""
+    specs = words.specs()
+    if not specs:
+        yield None
+        return
+    with _models(words, specs, store, seed) as models:
+        yield Team(models, specs, preset.budgets[0].model, payoffs=lambda: payoffs(store))
+
+
+@contextlib.contextmanager
+def _models(
+    words: Words, specs: Sequence[ModelSpec], store: Store, seed: int
+) -> Iterator[LanguageModels]:
+    if words.replay:
+        yield Player(words.replay)
+        return
+    access = Access.read(specs, os.environ, words.secrets)
+    ledger = Ledger(
+        max_dollars=words.max_dollars,
+        max_tokens=words.max_tokens,
+        earlier=store.calls(),
+        keep=store.append_call,
+    )
+    for spec in specs:
+        access.key(spec)  # a missing key is told before anything is measured
+        ledger.check(spec)
+    client = Client(access, ledger, dice=random.Random(seed))
+    if not words.record:
+        yield client
+        return
+    with Recorder(client, words.record, access.scrub) as recorder:
+        yield recorder
+
+
+def payoffs(store: Store) -> list[Payoff]:
+    """Returns what each experiment of a model cost, and brought: the share that it leaves behind.
+
+    An experiment that was not measured brought nothing.
+    """
+    spent: dict[int, float] = {}
+    for call in store.calls():
+        if call.experiment is not None:
+            spent[call.experiment] = spent.get(call.experiment, 0.0) + (call.dollars or 0.0)
+    records = store.records()
+    rows = leaderboard(records)
+    places = {row.experiment: place for place, row in enumerate(rows)}
+    models = {record.experiment: record.candidate.proposal.origin for record in records}
+    return [
+        Payoff(
+            model,
+            spent[experiment],
+            1 - places[experiment] / len(rows) if experiment in places else 0.0,
+        )
+        for experiment, model in sorted(models.items())
+        if experiment in spent
+    ]

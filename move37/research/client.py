@@ -1,0 +1,419 @@
+"""Asks language models over the network: the one place where the world's failures are treated.
+
+    answered                              Reply
+    the request is too long               TooLong
+    429, 408, 409, 425, 5xx, timeout,     asked again after a wait: as long as the answer says,
+    connection lost, answer unreadable    else longer each time
+    any other refusal (401, 403, 404,     ProviderFailed: what the model answered, without keys,
+    no credit), or retries used up        and that the same command goes on
+
+Each attempt is reserved in the ledger and becomes one Call. The requests go through pydantic-ai,
+with its own retries switched off, each over a connection of its own: threads share nothing.
+"""
+
+import asyncio
+import functools
+import importlib
+import random
+import re
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Literal
+
+from move37.records import Call, InputError
+from move37.research.ledger import Ledger, Usage, estimate_tokens, price
+from move37.research.models import (
+    Access,
+    ModelSpec,
+    ProviderFailed,
+    Reply,
+    TooLong,
+    is_loopback,
+    key_variables,
+)
+
+if TYPE_CHECKING:  # late: it takes more than a second
+    import ssl
+
+    import httpx2
+    from pydantic_ai.messages import ModelResponse
+    from pydantic_ai.models import Model
+
+MISSING = "language models need the package pydantic-ai-slim: pip install 'move37[models]'"
+FIRST_WAIT_SECONDS = 2.0
+LONGEST_WAIT_SECONDS = 60.0
+BUSY = (408, 409, 425, 429)
+TIMEOUTS = (408, 504, 524)  # of a proxy: the model behind it may have worked
+# How endpoints say that a request is too long; the number is the model's limit.
+LIMITS = (
+    r"maximum context length (?:is|of) (\d+)",  # OpenAI, vLLM, OpenRouter
+    r"tokens > (\d+) maximum",  # Anthropic
+    r"maximum number of tokens allowed \((\d+)\)",  # Google
+    r"n_ctx\W+(\d+)",  # llama.cpp
+    r"context (?:length|window|size)\D{0,40}(\d+)",
+)
+TOO_LONG = r"context.length.exceeded|exceed.context.size|prompt is too long|" + "|".join(LIMITS)
+NOTHING = Usage(0, 0)
+_GOES_ON = "the same command goes on"
+_ADDRESS = f"with the right name and address {_GOES_ON}"
+_CREDIT = f"when the account has credit again, {_GOES_ON}"
+
+
+@dataclass(frozen=True)
+class _Failure:
+    """An attempt that brought no answer."""
+
+    kind: Literal["busy", "refused", "too long"]
+    told: str  # without keys
+    usage: Usage | None = NOTHING  # None: the endpoint may have worked for it
+    advice: str = f"{_GOES_ON} later"
+    wait_seconds: float | None = None  # None: the answer did not say
+    limit_tokens: int | None = None
+
+
+@dataclass(frozen=True)
+class _Answer:
+    text: str
+    finished: bool
+    usage: Usage | None  # None: the endpoint did not count
+
+
+class Client:
+    """Asks models, within the ledger's limits; used by any number of threads."""
+
+    def __init__(
+        self,
+        access: Access,
+        ledger: Ledger,
+        *,
+        dice: random.Random,
+        sleep: Callable[[float], None] = time.sleep,
+        clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], float] = time.time,  # seconds since 1970, for retry-after with a date
+        attempts: int = 6,
+        timeout_seconds: float = 900.0,  # for one answer; reasoning takes minutes
+        patience_seconds: float = 600.0,  # an endpoint that asks for a longer wait has failed
+    ) -> None:
+        self._access = access
+        self._ledger = ledger
+        self._dice = dice
+        self._sleep = sleep
+        self._clock = clock
+        self._now = now
+        self._attempts = attempts
+        self._timeout_seconds = timeout_seconds
+        self._patience_seconds = patience_seconds
+
+    def ask(
+        self,
+        spec: ModelSpec,
+        system: str,
+        prompt: str,
+        *,
+        role: str,
+        max_output_tokens: int,
+        experiment: int | None = None,
+    ) -> Reply:
+        """Returns the answer; raises TooLong, ProviderFailed, BudgetSpent or InputError."""
+        attempt = 0
+        while True:
+            attempt += 1
+            result = self._attempt(spec, system, prompt, role, max_output_tokens, experiment)
+            if isinstance(result, Reply):
+                return result
+            if result.kind == "too long":
+                raise TooLong(f"{spec.name}: {result.told}", result.limit_tokens)
+            wait = self._wait_seconds(result, attempt)
+            if why := self._gives_up(result, attempt, wait):
+                raise ProviderFailed(f"{spec.name} {why}: {result.told}: {result.advice}")
+            self._sleep(wait)
+
+    def _gives_up(self, failure: _Failure, attempt: int, wait: float) -> str:
+        """Returns why the request is not sent again, "" if it is."""
+        if failure.kind == "refused":
+            return "refused"
+        if wait > self._patience_seconds:
+            return f"asks to wait for {wait:.0f} s"
+        return f"failed {attempt} times, at last so" if attempt >= self._attempts else ""
+
+    def _wait_seconds(self, failure: _Failure, attempt: int) -> float:
+        """As long as the answer says, or twice the last; the dice keep threads apart."""
+        if failure.wait_seconds is not None:
+            return failure.wait_seconds * (1 + self._dice.random() / 10)
+        longest = min(LONGEST_WAIT_SECONDS, FIRST_WAIT_SECONDS * 2.0 ** (attempt - 1))
+        return longest * (1 + self._dice.random()) / 2
+
+    def _attempt(
+        self,
+        spec: ModelSpec,
+        system: str,
+        prompt: str,
+        role: str,
+        max_output_tokens: int,
+        experiment: int | None,
+    ) -> Reply | _Failure:
+        """Sends the request once; the ledger holds what that took, whatever came of it."""
+        key, url = self._access.key(spec), self._access.url(spec)
+        _require_library(spec)
+        held = self._ledger.reserve(spec, estimate_tokens(system, prompt), max_output_tokens)
+        # The worst case stands until the endpoint has said what it took.
+        usage = Usage(held.input_tokens, held.output_tokens)
+        dollars, failed = held.dollars, "interrupted"
+        started = self._clock()
+        try:
+            sent = asyncio.run(
+                _send(spec, key, url, system, prompt, max_output_tokens, self._timeout_seconds)
+            )
+            result = sent if isinstance(sent, _Answer) else self._failure(spec, sent)
+            failed = "" if isinstance(result, _Answer) else result.told
+            if result.usage is not None:
+                usage, dollars = result.usage, price(spec, result.usage)
+        finally:
+            call = Call(
+                role=role,
+                model=spec.name,
+                input_tokens=usage.input_tokens,
+                output_tokens=usage.output_tokens,
+                seconds=self._clock() - started,
+                dollars=dollars,
+                experiment=experiment,
+                failed=failed,
+            )
+            self._ledger.settle(held, call)
+        if isinstance(result, _Failure):
+            return result
+        return Reply(
+            text=result.text,
+            finished=result.finished,
+            input_tokens=call.input_tokens,
+            output_tokens=call.output_tokens,
+            seconds=call.seconds,
+            dollars=call.dollars,
+            model=spec.name,
+        )
+
+    def _failure(self, spec: ModelSpec, error: Exception) -> _Failure:
+        """Sorts what was raised, and takes the keys out of it."""
+        from pydantic_ai import exceptions as raised
+
+        told = _short(self._access.scrub(_told(error)))
+        if not isinstance(error, raised.ModelHTTPError):
+            if 300 <= getattr(error.__cause__, "status_code", 0) < 400:
+                return _Failure("refused", f"it is elsewhere: {told}", advice=_ADDRESS)
+            unsent = isinstance(error, raised.ModelConnectionError) and error.phase in (
+                "pool",
+                "connect",
+            )
+            return _Failure("busy", told, usage=NOTHING if unsent else None)
+        told, code = f"{error.status_code} {told}", error.status_code
+        whole = f"{error.body} {error.provider_error_code} {error.provider_error_type}"
+        if (
+            isinstance(error, raised.ModelContextWindowExceededError)
+            or code == 413
+            or (code in (400, 422) and re.search(TOO_LONG, whole, re.I))
+        ):
+            return _Failure("too long", told, limit_tokens=_limit_tokens(whole))
+        if isinstance(error, raised.ModelQuotaExceededError):
+            return _Failure("refused", told, advice=_CREDIT)
+        if isinstance(error, raised.ModelAuthenticationError):
+            names = " or ".join(key_variables(spec)) or "key_env="
+            return _Failure("refused", told, advice=f"with the right key in {names} {_GOES_ON}")
+        if isinstance(error, raised.ModelNotFoundError):
+            return _Failure("refused", told, advice=_ADDRESS)
+        if code in BUSY or code >= 500:
+            usage = None if code in TIMEOUTS else NOTHING
+            return _Failure("busy", told, usage, wait_seconds=self._asked_seconds(error))
+        return _Failure("refused", told)
+
+    def _asked_seconds(self, error: Exception) -> float | None:
+        """Returns for how long the answer asks to wait: a number, or until a date."""
+        header = (getattr(error, "headers", None) or {}).get("retry-after", "")
+        try:
+            date = parsedate_to_datetime(header)
+            date = date if date.tzinfo else date.replace(tzinfo=UTC)
+            return max(0.0, date.timestamp() - self._now())
+        except (ValueError, OverflowError):
+            seconds: float | None = getattr(error, "retry_after", None)
+            return seconds
+
+
+def _limit_tokens(text: str) -> int | None:
+    plain = text.replace(",", "")
+    found = (re.search(pattern, plain, re.I) for pattern in LIMITS)
+    return next((int(match[1]) for match in found if match), None)
+
+
+def _told(error: Exception) -> str:
+    """Returns what the endpoint said, without the library's words around it."""
+    body = getattr(error, "body", None)
+    while isinstance(body, dict) and isinstance(body.get("error"), dict):
+        body = body["error"]
+    if isinstance(body, dict) and isinstance(body.get("message"), str):
+        return str(body["message"])
+    from pydantic_ai.exceptions import ModelAPIError
+
+    if isinstance(error, ModelAPIError):
+        return str(body or error)
+    # The library raises whatever a strange answer breaks in it; the rest of the text is its own.
+    return f"an answer that cannot be read: {str(error).partition(chr(10))[0]}"
+
+
+def _short(text: str) -> str:
+    line = " ".join(text.split()).rstrip(".")
+    return line if len(line) <= 300 else f"{line[:300]} ..."
+
+
+# ---------------------------------------------------------------- the library
+
+
+def _require_library(spec: ModelSpec) -> None:
+    """Loads what this model needs, before the clock runs; raises InputError if it is missing."""
+    part = spec.provider if spec.provider in ("anthropic", "google") else "openai"
+    try:
+        importlib.import_module(f"pydantic_ai.models.{part}")
+    except ImportError:
+        raise InputError(MISSING) from None
+
+
+@functools.cache
+def _certificates() -> "ssl.SSLContext":
+    import httpx2
+
+    return httpx2.create_ssl_context()
+
+
+async def _send(
+    spec: ModelSpec,
+    key: str | None,
+    url: str,
+    system: str,
+    prompt: str,
+    max_output_tokens: int,
+    timeout_seconds: float,
+) -> _Answer | Exception:
+    """Returns the answer, or what the network, the endpoint or a strange answer raised."""
+    import httpx2
+    from pydantic_ai.direct import model_request
+    from pydantic_ai.messages import ModelRequest, SystemPromptPart, UserPromptPart
+    from pydantic_ai.settings import ModelSettings
+
+    settings = ModelSettings(
+        max_tokens=max_output_tokens,
+        timeout=timeout_seconds,
+        request_timeout=timeout_seconds,
+        max_retries=0,  # the library's; ours are in Client.ask
+    )
+    parts = [SystemPromptPart(system)] if system else []
+    messages = [ModelRequest(parts=[*parts, UserPromptPart(prompt)])]
+    # No redirect is followed: it would take the key elsewhere.
+    async with httpx2.AsyncClient(
+        timeout=timeout_seconds,
+        follow_redirects=False,
+        trust_env=not is_loopback(url),  # proxies
+        verify=_certificates(),
+    ) as http:
+        model = _model(spec, key, url, http)
+        try:
+            response = await model_request(model, messages, model_settings=settings)
+        except Exception as error:  # noqa: BLE001  an empty list of choices is an IndexError there
+            return error
+        return _answer(response)
+
+
+def _model(spec: ModelSpec, key: str | None, url: str, http: "httpx2.AsyncClient") -> "Model":
+    if spec.provider == "anthropic":
+        from pydantic_ai.models.anthropic import AnthropicModel
+        from pydantic_ai.providers.anthropic import AnthropicProvider
+
+        anthropic = AnthropicProvider(api_key=key, base_url=url, http_client=http)
+        return AnthropicModel(spec.model, provider=anthropic)
+    if spec.provider == "google":
+        from pydantic_ai.models.google import GoogleModel
+        from pydantic_ai.providers.google import GoogleProvider
+
+        google = GoogleProvider(api_key=key, base_url=url, http_client=http)
+        return GoogleModel(spec.model, provider=google)
+    from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
+
+    if spec.provider == "openai":
+        from pydantic_ai.providers.openai import OpenAIProvider
+
+        openai = OpenAIProvider(base_url=url, api_key=key, http_client=http)
+        return OpenAIResponsesModel(spec.model, provider=openai)
+    from pydantic_ai.profiles.openai import OpenAIModelProfile
+    from pydantic_ai.providers.openai_compatible import OpenAICompatibleProvider
+
+    # All such endpoints know max_tokens; some ignore the newer max_completion_tokens.
+    other = OpenAICompatibleProvider(
+        spec.provider or "endpoint",
+        base_url=url,
+        api_key=key or "none",
+        http_client=http,
+        profile=OpenAIModelProfile(openai_chat_supports_max_completion_tokens=False),
+    )
+    return OpenAIChatModel(spec.model, provider=other)
+
+
+def _answer(response: "ModelResponse") -> _Answer:
+    took = response.usage
+    counted = not took.unmeasured_requests and took.input_tokens > 0 and took.output_tokens >= 0
+    # An endpoint's numbers need not fit together, and a price is refused for those that do not.
+    read = min(max(took.cache_read_tokens, 0), took.input_tokens)
+    written = min(max(took.cache_write_tokens, 0), took.input_tokens - read)
+    usage = Usage(took.input_tokens, took.output_tokens, read, written)
+    finished = response.finish_reason in (None, "stop")
+    return _Answer(response.text or "", finished, usage if counted else None)
+
+
+# ---------------------------------------------------------------- for the doctor
+
+
+@dataclass(frozen=True)
+class Reach:
+    """Whether a model can be asked."""
+
+    model: str
+    fine: bool
+    told: str
+
+
+def reachable(
+    specs: Iterable[ModelSpec], access: Access, *, timeout_seconds: float = 5.0
+) -> list[Reach]:
+    """Returns for each model whether its key is there and its endpoint answers; no tokens are used.
+
+    It asks for the endpoint's list of models. The key is never part of what is told.
+    """
+    return [_reach(spec, access, timeout_seconds) for spec in specs]
+
+
+def _reach(spec: ModelSpec, access: Access, timeout_seconds: float) -> Reach:
+    try:
+        import httpx2
+    except ImportError:
+        return Reach(spec.name, False, MISSING)
+    try:
+        key = access.key(spec)
+    except InputError as error:
+        return Reach(spec.name, False, str(error))
+    base = access.url(spec).rstrip("/")
+    url = base + {"anthropic": "/v1/models", "google": "/v1beta/models"}.get(
+        spec.provider, "/models"
+    )
+    headers = {
+        "anthropic": {"x-api-key": key or "", "anthropic-version": "2023-06-01"},
+        "google": {"x-goog-api-key": key or ""},
+    }.get(spec.provider, {"authorization": f"Bearer {key}"} if key else {})
+    try:
+        with httpx2.Client(timeout=timeout_seconds, trust_env=not is_loopback(base)) as http:
+            answer = http.get(url, headers=headers)
+    except httpx2.HTTPError as error:
+        told = str(error) or type(error).__name__
+        return Reach(spec.name, False, f"no answer: {_short(access.scrub(told))}")
+    if not answer.is_success:
+        told = f"answers {answer.status_code} {answer.text}"
+        return Reach(spec.name, False, _short(access.scrub(told)))
+    return Reach(spec.name, True, f"answers {'to its key' if key else 'without a key'}")

@@ -1,0 +1,223 @@
+"""What the language models cost, and a limit that is kept before the money is spent.
+
+Before a call its worst case is reserved: the prompt's tokens, estimated from above, and all the
+output that it may have. If that does not fit beside what is spent and reserved, nothing is sent.
+Afterwards the endpoint's own count takes the place of the reservation. Where the endpoint gives
+none, or may have worked for an answer that never came, the worst case stands.
+
+Not covered: a call in flight when the process is killed, and an endpoint that counts more than
+the estimate or ignores max_output_tokens; its count is taken, and the next call meets the limit.
+"""
+
+import math
+import threading
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from fractions import Fraction
+
+from move37.records import Call, InputError, RunFailed
+from move37.research.models import ModelSpec
+
+# Money is counted in whole billionths of a dollar: sums of integers do not drift.
+NANO = 10**9
+CHARACTERS_PER_TOKEN = 3  # English and Python have 3.5 to 4.5
+FRAME_TOKENS = 64  # roles and separators around the messages
+
+
+class BudgetSpent(RunFailed):
+    """The next call might cost more than is left; it was not sent."""
+
+
+@dataclass(frozen=True)
+class CostRow:
+    """What one model cost in one role."""
+
+    role: str
+    model: str
+    calls: int
+    failed: int
+    input_tokens: int
+    output_tokens: int
+    seconds: float
+    dollars: float | None  # None: the price of a call is not known
+
+
+@dataclass(frozen=True)
+class Usage:
+    """The tokens of one call; those of the cache are among the input."""
+
+    input_tokens: int
+    output_tokens: int
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """The worst case of one call, which is held back until it is settled."""
+
+    input_tokens: int
+    output_tokens: int
+    dollars: float | None
+
+
+def estimate_tokens(system: str, prompt: str) -> int:
+    """Returns more tokens than a request is expected to have.
+
+    A third of its ASCII characters, and one for each byte of the others.
+    """
+    text = system + prompt
+    plain = sum(character.isascii() for character in text)
+    rest = len(text.encode("utf-8", "replace")) - plain
+    return math.ceil(plain / CHARACTERS_PER_TOKEN) + rest + FRAME_TOKENS
+
+
+def price(spec: ModelSpec, usage: Usage) -> float | None:
+    """Returns dollars, rounded up to a billionth; None if the price is not known.
+
+    The spec's own price, else nothing for a model on this machine, else the bundled price list.
+    """
+    into, out = spec.input_dollars_per_million, spec.output_dollars_per_million
+    if into is not None and out is not None:
+        dollars = Fraction(into) * usage.input_tokens + Fraction(out) * usage.output_tokens
+        return math.ceil(dollars * (NANO // 10**6)) / NANO
+    if spec.is_local:
+        return 0.0
+    return _listed_price(spec, usage)
+
+
+def worst_price(spec: ModelSpec, input_tokens: int, output_tokens: int) -> float | None:
+    """Returns the most that a call can cost: writing a cache is dearer than reading plain input."""
+    found = (
+        price(spec, Usage(input_tokens, output_tokens)),
+        price(spec, Usage(input_tokens, output_tokens, cache_write_tokens=input_tokens)),
+    )
+    known = [dollars for dollars in found if dollars is not None]
+    return max(known) if known else None
+
+
+def _listed_price(spec: ModelSpec, usage: Usage) -> float | None:
+    try:
+        import genai_prices  # late: it takes 0.3 s
+    except ImportError:
+        return None
+    counted = genai_prices.Usage(
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        cache_read_tokens=usage.cache_read_tokens,
+        cache_write_tokens=usage.cache_write_tokens,
+    )
+    try:
+        if spec.provider:
+            found = genai_prices.calc_price(counted, spec.model, provider_id=spec.provider)
+        else:
+            found = genai_prices.calc_price(counted, spec.model, provider_api_url=spec.url)
+    except LookupError:
+        return None
+    return math.ceil(found.total_price * NANO) / NANO
+
+
+class Ledger:
+    """What was spent, and what may still be; used by any number of threads."""
+
+    def __init__(
+        self,
+        *,
+        max_dollars: float | None = None,
+        max_tokens: int | None = None,
+        earlier: Iterable[Call] = (),
+        keep: Callable[[Call], None] = lambda call: None,
+    ) -> None:
+        """Goes on from the calls of an earlier session; `keep` gets each new one, one at a time."""
+        for name, limit in (("--max-dollars", max_dollars), ("--max-tokens", max_tokens)):
+            if limit is not None and not (math.isfinite(limit) and limit >= 0):
+                raise InputError(f"expected {name} of 0 or more, got {limit}")
+        self._max_nanos = None if max_dollars is None else round(max_dollars * NANO)
+        self._max_tokens = max_tokens
+        self._keep = keep
+        self._lock = threading.RLock()
+        self._nanos = 0  # spent and reserved
+        self._tokens = 0
+        for call in earlier:
+            self._nanos += _nanos(call.dollars)
+            self._tokens += call.input_tokens + call.output_tokens
+
+    @property
+    def dollars(self) -> float:
+        """Returns what is spent or reserved."""
+        return self._nanos / NANO
+
+    @property
+    def tokens(self) -> int:
+        """Returns the tokens, in and out, that are spent or reserved."""
+        return self._tokens
+
+    def check(self, spec: ModelSpec) -> None:
+        """Raises InputError if dollars are limited and the model's price is not known."""
+        if self._max_nanos is not None and price(spec, Usage(1, 1)) is None:
+            raise InputError(
+                f"--max-dollars needs the price of {spec.name}, which is not known: write it behind"
+                " the model in dollars per million tokens, as in MODEL,input=0.5,output=2"
+            )
+
+    def reserve(self, spec: ModelSpec, input_tokens: int, output_tokens: int) -> Reservation:
+        """Holds back the worst case of a call; raises BudgetSpent if it does not fit."""
+        self.check(spec)
+        dollars = worst_price(spec, input_tokens, output_tokens)
+        nanos, tokens = _nanos(dollars), input_tokens + output_tokens
+        with self._lock:
+            if self._max_nanos is not None and self._nanos + nanos > self._max_nanos:
+                left, limit = self._max_nanos - self._nanos, self._max_nanos / NANO
+                raise BudgetSpent(
+                    f"the next call to {spec.name} may cost ${nanos / NANO:.4f}, and"
+                    f" ${max(left, 0) / NANO:.4f} of --max-dollars {limit:g} are left:"
+                    " with a higher limit the same command goes on"
+                )
+            if self._max_tokens is not None and self._tokens + tokens > self._max_tokens:
+                left = max(self._max_tokens - self._tokens, 0)
+                raise BudgetSpent(
+                    f"the next call to {spec.name} may take {tokens} tokens, and {left} of"
+                    f" --max-tokens {self._max_tokens} are left:"
+                    " with a higher limit the same command goes on"
+                )
+            self._nanos += nanos
+            self._tokens += tokens
+        return Reservation(input_tokens, output_tokens, dollars)
+
+    def settle(self, held: Reservation, call: Call) -> None:
+        """Puts the call in the place of its reservation, and keeps it."""
+        with self._lock:
+            self._nanos += _nanos(call.dollars) - _nanos(held.dollars)
+            self._tokens += call.input_tokens + call.output_tokens
+            self._tokens -= held.input_tokens + held.output_tokens
+            self._keep(call)
+
+
+def _nanos(dollars: float | None) -> int:
+    return 0 if dollars is None else round(dollars * NANO)
+
+
+def costs(calls: Iterable[Call]) -> list[CostRow]:
+    """Returns one row for each role and model, in alphabetical order."""
+    groups: dict[tuple[str, str], list[Call]] = {}
+    for call in calls:
+        groups.setdefault((call.role, call.model), []).append(call)
+    return [
+        CostRow(
+            role,
+            model,
+            calls=len(group),
+            failed=sum(bool(call.failed) for call in group),
+            input_tokens=sum(call.input_tokens for call in group),
+            output_tokens=sum(call.output_tokens for call in group),
+            seconds=math.fsum(call.seconds for call in group),
+            dollars=_sum_dollars(group),
+        )
+        for (role, model), group in sorted(groups.items())
+    ]
+
+
+def _sum_dollars(calls: list[Call]) -> float | None:
+    if any(call.dollars is None for call in calls):
+        return None
+    return sum(_nanos(call.dollars) for call in calls) / NANO

@@ -1,0 +1,76 @@
+"""The prompts of the roles: Markdown files with a version, in two parts, system and request.
+
+Covered: only what an outside reader may see goes in: no paths of this machine.
+"""
+
+import ast
+import functools
+import hashlib
+import re
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+
+# Two or more folders from the root on; a division or a fraction has no such form.
+_PATH = re.compile(r"(?<![\w.:/])(?:/[\w.@+~-]+){2,}/?")
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """The templates of one role."""
+
+    role: str
+    version: str  # the number in the file, and the hash of its text
+    system: str
+    request: str
+
+    def render(self, **values: Any) -> tuple[str, str]:
+        """Returns system and request, filled in; raises jinja2's UndefinedError for a gap."""
+        fill = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+        system, request = (
+            fill.from_string(part).render(values).strip() for part in (self.system, self.request)
+        )
+        return public(system), public(request)
+
+
+@functools.cache
+def prompt(role: str) -> Prompt:
+    """Returns the prompt of a role."""
+    text = resources.files("move37.research").joinpath(f"prompts/{role}.md").read_text("utf-8")
+    head, _, rest = text.partition("\n")
+    number = head.removeprefix("version:").strip()
+    system, _, request = rest.partition("\n---\n")
+    digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+    return Prompt(role, f"{role} {number} {digest}", system, request)
+
+
+def public(text: str) -> str:
+    """Returns the text without paths of this machine."""
+    return _PATH.sub("<path>", text)
+
+
+@functools.cache
+def operators() -> str:
+    """Returns signature and first sentence of every operator that a program may use."""
+    folder = Path(__file__).parents[1] / "nn" / "ops"
+    documented = _functions(folder / "reference.py")
+    shown = []
+    for name, function in _functions(folder / "__init__.py").items():
+        if name.startswith("_") or name.endswith("_step"):
+            continue
+        told = ast.get_docstring(documented.get(name, function)) or ""
+        sentence = " ".join(told.split("\n\n")[0].split())
+        shown.append(f"    ops.{name}({ast.unparse(function.args)})\n        {sentence}")
+    for name in ("momentum_delta_rule", "short_convolution", "sliding_window_attention"):
+        function = documented[name]
+        sentence = " ".join((ast.get_docstring(function) or "").split("\n\n")[0].split())
+        shown.append(f"    ops.{name}({ast.unparse(function.args)})\n        {sentence}")
+    return "\n".join(shown)
+
+
+def _functions(file: Path) -> dict[str, ast.FunctionDef]:
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    return {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}

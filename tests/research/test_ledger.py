@@ -1,0 +1,190 @@
+"""What calls cost, and that no limit is exceeded."""
+
+import threading
+from collections.abc import Callable
+
+import pytest
+
+from move37.records import Call, InputError
+from move37.research.ledger import (
+    BudgetSpent,
+    CostRow,
+    Ledger,
+    Usage,
+    costs,
+    estimate_tokens,
+    price,
+    worst_price,
+)
+from move37.research.models import parse_model
+
+PRICED = parse_model("http://10.0.0.1/v1#m,input=1,output=2")
+UNKNOWN = parse_model("http://10.0.0.1/v1#m")
+LOCAL = parse_model("http://127.0.0.1/v1#m")
+
+
+def call(
+    input_tokens: int = 10,
+    output_tokens: int = 5,
+    dollars: float | None = 0.0,
+    role: str = "engineer",
+    failed: str = "",
+) -> Call:
+    return Call(role, PRICED.name, input_tokens, output_tokens, 1.5, dollars, None, failed)
+
+
+def test_a_price_of_ones_own_is_taken() -> None:
+    assert price(PRICED, Usage(1000, 100)) == 0.0012
+
+
+def test_a_price_is_rounded_up_to_a_billionth() -> None:
+    cheap = parse_model("http://10.0.0.1/v1#m,input=0.00015,output=0")
+    assert price(cheap, Usage(1, 0)) == 1e-9
+
+
+def test_a_model_on_this_machine_costs_nothing() -> None:
+    assert price(LOCAL, Usage(1000, 100)) == 0
+
+
+def test_a_known_model_has_its_listed_price() -> None:
+    assert price(parse_model("openai:gpt-4o"), Usage(1_000_000, 100_000)) == 3.5
+
+
+def test_what_is_read_from_a_cache_is_cheaper() -> None:
+    usage = Usage(1_000_000, 100_000, cache_read_tokens=1_000_000)
+    assert price(parse_model("openai:gpt-4o"), usage) == 2.25
+
+
+def test_the_worst_price_holds_the_writing_of_a_cache() -> None:
+    spec = parse_model("anthropic:claude-sonnet-4-5")
+    written = price(spec, Usage(1000, 10, cache_write_tokens=1000))
+    assert worst_price(spec, 1000, 10) == written != price(spec, Usage(1000, 10))
+
+
+def test_a_model_that_is_not_listed_has_no_price() -> None:
+    assert price(parse_model("openai:no-such-model"), Usage(1, 1)) is None
+    assert price(UNKNOWN, Usage(1, 1)) is None
+
+
+def test_a_prompt_is_estimated_at_a_third_of_its_characters_and_a_frame() -> None:
+    assert estimate_tokens("abc", "d" * 300) == 1 + 100 + 64
+
+
+def test_letters_beyond_ascii_are_estimated_at_their_bytes() -> None:
+    assert estimate_tokens("", "混合") == 6 + 64
+
+
+def test_what_fits_exactly_is_reserved() -> None:
+    Ledger(max_dollars=0.0012, max_tokens=1100).reserve(PRICED, 1000, 100)
+
+
+@pytest.mark.parametrize("limits", [{"max_dollars": 0.0011}, {"max_tokens": 1099}])
+def test_what_does_not_fit_is_refused(limits: dict[str, float]) -> None:
+    ledger = Ledger(
+        max_dollars=limits.get("max_dollars"), max_tokens=int(limits.get("max_tokens", 10**6))
+    )
+    with pytest.raises(BudgetSpent, match="with a higher limit the same command goes on"):
+        ledger.reserve(PRICED, 1000, 100)
+
+
+def test_a_refused_call_holds_nothing_back() -> None:
+    ledger = Ledger(max_tokens=100)
+    with pytest.raises(BudgetSpent):
+        ledger.reserve(PRICED, 1000, 100)
+    assert ledger.tokens == ledger.dollars == 0
+
+
+def test_calls_in_flight_count() -> None:
+    ledger = Ledger(max_tokens=2000)
+    ledger.reserve(PRICED, 1000, 100)
+    with pytest.raises(BudgetSpent, match="900 of --max-tokens 2000 are left"):
+        ledger.reserve(PRICED, 1000, 100)
+
+
+def test_the_true_usage_takes_the_place_of_the_reservation() -> None:
+    ledger = Ledger(max_dollars=1)
+    ledger.settle(ledger.reserve(PRICED, 1000, 100), call(10, 5, 0.00002))
+    assert (ledger.tokens, ledger.dollars) == (15, 0.00002)
+
+
+def test_an_endpoint_that_counts_more_than_was_reserved_is_believed() -> None:
+    ledger = Ledger(max_tokens=1000)
+    ledger.settle(ledger.reserve(PRICED, 100, 100), call(900, 200))
+    with pytest.raises(BudgetSpent, match=" 0 of --max-tokens"):
+        ledger.reserve(PRICED, 1, 0)
+
+
+def test_calls_of_an_earlier_session_count() -> None:
+    ledger = Ledger(max_dollars=0.5, earlier=[call(dollars=0.3), call(dollars=0.2)])
+    with pytest.raises(BudgetSpent, match=r"\$0.0000 of --max-dollars 0.5 are left"):
+        ledger.reserve(PRICED, 1, 0)
+
+
+def test_ten_thousand_small_calls_fill_the_limit_exactly() -> None:
+    ledger = Ledger(max_dollars=0.1)
+    for _ in range(10_000):  # floats would be off by 1e-14 by then
+        ledger.settle(ledger.reserve(PRICED, 10, 0), call(10, 0, 0.00001))
+    with pytest.raises(BudgetSpent):
+        ledger.reserve(PRICED, 1, 0)
+
+
+def test_dollars_cannot_be_limited_without_a_price() -> None:
+    with pytest.raises(InputError, match=r"as in MODEL,input=0\.5,output=2"):
+        Ledger(max_dollars=1).reserve(UNKNOWN, 1, 1)
+
+
+def test_tokens_can_be_limited_without_a_price() -> None:
+    assert Ledger(max_tokens=2).reserve(UNKNOWN, 1, 1).dollars is None
+
+
+@pytest.mark.parametrize("limit", [-1.0, float("nan"), float("inf")])
+def test_a_limit_that_is_none_is_refused(limit: float) -> None:
+    with pytest.raises(InputError, match="expected --max-dollars of 0 or more"):
+        Ledger(max_dollars=limit)
+
+
+def test_every_settled_call_is_kept() -> None:
+    kept: list[Call] = []
+    ledger = Ledger(keep=kept.append)
+    ledger.settle(ledger.reserve(PRICED, 1000, 100), call())
+    assert kept == [call()]
+
+
+def test_no_limit_is_exceeded_by_eight_threads() -> None:
+    ledger = Ledger(max_tokens=10_000, max_dollars=0.01)
+    held: list[tuple[int, float]] = []
+
+    def spend() -> None:
+        while True:
+            try:
+                reservation = ledger.reserve(PRICED, 50, 50)
+            except BudgetSpent:
+                return
+            held.append((ledger.tokens, ledger.dollars))
+            ledger.settle(reservation, call(20, 10, 0.00004))
+
+    _in_threads(8, spend)
+    assert len(held) > 200
+    assert max(tokens for tokens, _ in held) <= 10_000
+    assert max(dollars for _, dollars in held) <= 0.01
+
+
+def _in_threads(number: int, work: Callable[[], None]) -> None:
+    threads = [threading.Thread(target=work) for _ in range(number)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def test_costs_are_summed_by_role_and_model() -> None:
+    calls = [call(dollars=0.1), call(dollars=0.2, failed="429"), call(role="judge", dollars=0.4)]
+    assert costs(calls) == [
+        CostRow("engineer", PRICED.name, 2, 1, 20, 10, 3.0, 0.3),
+        CostRow("judge", PRICED.name, 1, 0, 10, 5, 1.5, 0.4),
+    ]
+
+
+def test_a_sum_with_a_price_that_is_not_known_is_not_known() -> None:
+    (row,) = costs([call(dollars=0.1), call(dollars=None)])
+    assert row.dollars is None
