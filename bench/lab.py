@@ -1,5 +1,7 @@
 """How long an examination takes to start, what it leaves behind, and what gets out of it.
 
+measured_apart_over_together
+                  how much longer a training takes whose mixers are in another process than the rest
 startup_ms        of an examination without checks, from a warm lab with every layer of the sandbox
                   that the machine offers
 leak_mb_per_1000  how much more memory the lab's processes hold after a thousand examinations
@@ -23,10 +25,14 @@ from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
+import torch
+
 from move37.lab.client import Lab
+from move37.lab.loading import load_mixer
 from move37.loop import assignment, hardware
-from move37.presets import SMOKE
+from move37.presets import LAPTOP, SMOKE
 from move37.records import Crashed, Measured
+from move37.train.trainer import train
 
 REPEATS = 20
 ESCAPE_TEST = "test_an_attempt_is_held_and_nothing_of_it_stays"
@@ -56,6 +62,23 @@ def resident_bytes() -> int:
     return found * os.sysconf("SC_PAGE_SIZE")
 
 
+def apart_over_together(lab: Lab) -> float:
+    """Returns the time of a training in the lab over that of the same one in this process."""
+    recall = next(budget for budget in LAPTOP.budgets if budget.task == "recall")
+    source = LAPTOP.reference.proposal().source
+    work = replace(assignment(LAPTOP, source, seeds=(0,), checks=()), budgets=(recall,))
+    ratios = []
+    for _ in range(3):
+        outcome = lab.examine(work)
+        if not isinstance(outcome, Measured):
+            raise SystemExit(f"an honest program ended with {outcome}")
+        here, _ = train(load_mixer(source), recall, seed=0)
+        if here.value != outcome.measurements[0].value:
+            raise SystemExit("measured apart, the same training has another result")
+        ratios.append(outcome.measurements[0].seconds / here.seconds)
+    return statistics.median(ratios)
+
+
 def escapes() -> tuple[int, int]:
     """Returns how many attempts there are, and how many of them the tests saw held."""
     total = len(list((ROOT / "tests" / "lab" / "escapes").glob("[a-z]*.py")))
@@ -73,6 +96,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--examinations", type=int, default=1000)
     examinations = parser.parse_args().examinations
+    torch.set_num_threads(1)  # as in the lab
     source = SMOKE.reference.proposal().source
     nothing = assignment(SMOKE, source, seeds=(), checks=())
     endless = assignment(SMOKE, "while True: pass", seeds=(), checks=())
@@ -86,6 +110,7 @@ def main() -> None:
             warm.append(time.perf_counter() - started)
             if not isinstance(outcome, Measured):
                 raise SystemExit(f"an honest program ended with {outcome}")
+        ratio = apart_over_together(lab)
         before = resident_bytes()
         for _ in range(examinations):
             lab.examine(nothing)
@@ -101,6 +126,7 @@ def main() -> None:
         fresh.append(time.perf_counter() - started)
     total, held = escapes()
     figures = {
+        "measured_apart_over_together": ratio,
         "startup_ms": 1000 * statistics.median(warm),
         "fresh_process_ms": 1000 * statistics.median(fresh),
         "fresh_over_startup": statistics.median(fresh) / statistics.median(warm),

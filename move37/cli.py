@@ -457,11 +457,21 @@ def import_(
 
 
 @app.command()
-def doctor(as_json: JsonOption = False) -> None:
+def doctor(
+    model: Annotated[
+        list[str] | None, typer.Option("--model", help="A language model to reach, as for `run`.")
+    ] = None,
+    models: Annotated[
+        Path | None, typer.Option("--models", help="The same from a TOML file.")
+    ] = None,
+    secrets: Annotated[Path | None, typer.Option(help="File of KEY=value lines.")] = None,
+    as_json: JsonOption = False,
+) -> None:
     """Check that everything a run needs is here. Exit status 1 if something is not."""
+    from move37.asking import Words
     from move37.doctor import examine
 
-    findings = examine()
+    findings = examine(Words(model or (), models, secrets))
     if as_json:
         _print_json([fields_of(finding) for finding in findings])
     else:

@@ -10,12 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 
+from move37.asking import Words
 from move37.knowledge.retrieval import Library, entries
 from move37.lab.client import Lab
 from move37.lab.sandbox import probe
 from move37.loop import assignment
 from move37.presets import SMOKE
 from move37.records import Measured
+from move37.research.client import reachable
+from move37.research.models import PROVIDERS, Access
 
 
 @dataclass(frozen=True)
@@ -27,9 +30,14 @@ class Finding:
     told: str
 
 
-def examine() -> list[Finding]:
-    """Returns the findings; a thing that raises is not fine, and its error is told."""
-    return [
+def examine(words: Words) -> list[Finding]:
+    """Returns the findings; a thing that raises is not fine, and its error is told.
+
+    Of language models, those that the words name are asked whether they answer. Raises InputError
+    for words that are not understood.
+    """
+    specs = words.specs()
+    found = [
         _finding(what, look)
         for what, look in (
             ("python", _python),
@@ -42,6 +50,10 @@ def examine() -> list[Finding]:
             ("sandbox", _sandbox),
         )
     ]
+    if not specs:
+        return [*found, _finding("models", _models)]
+    reached = reachable(specs, Access.read(specs, os.environ, words.secrets))
+    return [*found, *(Finding("model", one.fine, f"{one.model} {one.told}") for one in reached)]
 
 
 def _finding(what: str, look: Callable[[], str]) -> Finding:
@@ -87,6 +99,19 @@ def _sandbox() -> str:
     held = ", ".join(layer.name for layer in layers if layer.holds)
     missing = "".join(f"; without {x.name}: {x.told}" for x in layers if not x.holds)
     return f"{held or 'nothing'} confine a candidate{missing}"
+
+
+def _models() -> str:
+    """Says whose keys are there; a run needs none."""
+    if importlib.util.find_spec("pydantic_ai") is None:
+        return "none can be asked without pydantic-ai-slim; the offline composer needs none"
+    keys = [
+        provider
+        for provider, where in PROVIDERS.items()
+        if any(os.environ.get(name) for name in where.key_variables)
+    ]
+    told = f"keys for {', '.join(keys)}" if keys else "no key in the environment"
+    return f"{told}; --model NAME asks whether one answers; the offline composer needs none"
 
 
 def _lab() -> str:

@@ -63,7 +63,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "importing": OFFICE | {"presets", "loop"},
     "auditing": {"records", "lab.client", "presets"},
     "asking": OFFICE | {"presets"},
-    "doctor": COMPOSED | {"lab.sandbox"},
+    "doctor": COMPOSED | {"lab.sandbox", "asking"},
     "terminal": COMPOSED,
     "session": COMPOSED | {"terminal", "web"},
     "cli": COMPOSED | {"terminal", "session", "doctor", "asking", "auditing", "importing", "web"},

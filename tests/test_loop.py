@@ -258,6 +258,11 @@ def test_novelty_looks_through_comments_docstrings_and_class_names() -> None:
     assert not repeats(a_proposal("class B:\n    x = 2"), tried)
 
 
+def test_novelty_reads_a_program_that_is_nested_too_deeply() -> None:
+    deep = Proposal("Deep", "", f"x = {'-' * 3_000}1", "test")
+    assert repeats(deep, [(3, deep)]) is not None
+
+
 def test_novelty_knows_a_composition_by_its_parts() -> None:
     tried = [(7, a_proposal("one", ("update:delta",)))]
     assert repeats(a_proposal("other", ("update:delta",)), tried)

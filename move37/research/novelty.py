@@ -34,7 +34,11 @@ def fingerprint(source: str) -> str:
     for node in ast.walk(tree):
         if isinstance(node, ast.Name) and node.id in classes:
             node.id = classes[node.id]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+    try:
+        told = ast.dump(tree)
+    except RecursionError:  # nested more deeply than Python follows
+        told = source
+    return hashlib.sha256(told.encode()).hexdigest()
 
 
 def _is_docstring(line: ast.stmt) -> bool:
