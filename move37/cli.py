@@ -29,18 +29,16 @@ app = typer.Typer(
     help="Discovers neural sequence mixers: proposes, proves, trains, compares, learns.",
 )
 
-PresetOption = Annotated[str, typer.Option("--preset", help="Budgets: laptop or smoke.")]
+PresetOption = Annotated[str, typer.Option("--preset", help="laptop, smoke.")]
 StoreOption = Annotated[
     Path | None,
     typer.Option("--store", help="Store file. [default: runs/PRESET/store.sqlite]"),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-SeedOption = Annotated[int, typer.Option(min=0, help="Seeds every choice of the search.")]
+SeedOption = Annotated[int, typer.Option(min=0, help="Seeds the search.")]
 DeviceOption = Annotated[str, typer.Option(help="cpu or cuda.")]
-SandboxOption = Annotated[
-    str, typer.Option("--sandbox", help="default (as many layers as there are) or strict (all).")
-]
-FitnessOption = Annotated[str, typer.Option(help="noise (gains in seed noise) or paper.")]
+SandboxOption = Annotated[str, typer.Option("--sandbox", help="default or strict (all layers).")]
+FitnessOption = Annotated[str, typer.Option(help="noise or paper.")]
 ModelsPanel = "Language models (without one, the offline composer proposes)"
 
 
@@ -86,7 +84,7 @@ def run(
         int | None, typer.Option(min=1, help="Proposals to examine. [default: the preset's]")
     ] = None,
     seed: SeedOption = 0,
-    workers: Annotated[int, typer.Option(min=1, help="Examinations at a time.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, help="At a time.")] = 2,
     device: DeviceOption = "cpu",
     fitness: FitnessOption = "noise",
     sandbox: SandboxOption = "default",
@@ -95,15 +93,14 @@ def run(
         list[str] | None,
         typer.Option(
             "--model",
-            help="openai:NAME, anthropic:NAME, google:NAME, openrouter:NAME or "
-            "http://HOST:PORT/v1#NAME; several are an ensemble.",
+            help="PROVIDER:NAME or URL#NAME; several too.",
             rich_help_panel=ModelsPanel,
         ),
     ] = None,
     models: Annotated[
         Path | None,
         typer.Option(
-            "--models", help="TOML file of [[model]] tables.", rich_help_panel=ModelsPanel
+            "--models", help="The same from a TOML file.", rich_help_panel=ModelsPanel
         ),
     ] = None,
     secrets: Annotated[
@@ -126,7 +123,7 @@ def run(
 ) -> None:
     """Measure the baselines, then propose, prove, train and compare new mixers.
 
-    Started again with the same arguments, a stopped or killed run goes on where it was.
+    Started again, a stopped or killed run goes on where it was.
     """
     from move37 import asking
 
