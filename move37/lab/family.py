@@ -21,7 +21,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,25 +40,18 @@ _LONGEST = 1 << 16  # of a message between the main process and the warden
 Act = Callable[..., None]
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What each process of one examination may use."""
-
-    seconds: float
-    memory_bytes: int  # beyond what it holds now; 0: no limit
-    devices: bool  # whether it trains on a GPU
-
-
 class Family:
     """The warden's end: all processes of one examination, and the last that they printed."""
 
-    def __init__(self, limits: Limits, folder: str, candidate: Act) -> None:
+    def __init__(self, bounds: Confinement, candidate: Act) -> None:
+        """Each process is bound so, with a folder of its own below the scratch folder."""
         prctl(PR_SET_CHILD_SUBREAPER, 1)  # grandchildren that lose their parent come to us
-        self._limits, self._folder, self._candidate = limits, folder, candidate
+        self._bounds, self._candidate = bounds, candidate
         self.printed, self._printing = os.pipe()
         os.set_blocking(self.printed, False)
         self._tail = b""
-        self.control, self._asking = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        # One question at a time, and shorter than what is sent as a whole.
+        self.control, self._asking = socket.socketpair()
         self.main = 0
         self._scratch: dict[int, str] = {}  # by the process that may write there
         self._memory: dict[int, int] = {}  # what a process held when it began, in bytes
@@ -120,11 +113,10 @@ class Family:
         return self._tail.decode(errors="replace")
 
     def _start(self, act: Act, *descriptors: int, trusted: bool = False) -> int:
-        scratch = tempfile.mkdtemp(dir=self._folder)
+        scratch = tempfile.mkdtemp(dir=self._bounds.scratch)
         process = os.fork()
         if process == 0:
-            limits = self._limits
-            bounds = Confinement(Path(scratch), limits.memory_bytes, limits.seconds, limits.devices)
+            bounds = replace(self._bounds, scratch=Path(scratch))
             _become(bounds, self._printing, act, descriptors, trusted=trusted)
         self._scratch[process] = scratch
         self._memory[process] = held(process, "VmRSS")

@@ -142,11 +142,13 @@ def _causal_after_training(
     rng = torch.Generator().manual_seed(seed)
     with start() as process:
         model = _restored(process, budget, seed, weights, device)
-        for batch, said_BTC in zip(held_out, said, strict=True):
+        for number, (batch, said_BTC) in enumerate(zip(held_out, said, strict=True)):
             B, T = batch.inputs_BT.shape
             cut_B1 = 1 + torch.randint(T - 1, (B, 1), generator=rng)  # each row has its own
             past_BT = torch.arange(T)[None] < cut_B1
-            other_BT = torch.randint(what.vocabulary, (B, T), generator=rng)
+            # Another row's end looks like an end; one that is drawn agrees with it in no place.
+            drawn_BT = torch.randint(what.vocabulary, (B, T), generator=rng)
+            other_BT = drawn_BT if number % 2 else batch.inputs_BT.roll(1, dims=0)
             changed_BT = torch.where(past_BT, batch.inputs_BT, other_BT)
             again_BTC = model(changed_BT.to(device)).cpu()
             gap_BTC = (said_BTC - again_BTC).abs() / said_BTC.abs().amax().clamp(min=1)

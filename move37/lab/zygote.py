@@ -29,6 +29,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from move37.lab.family import (
@@ -37,7 +38,6 @@ from move37.lab.family import (
     SCRATCH_FILES,
     Act,
     Family,
-    Limits,
     Parent,
     children,
     count_tasks,
@@ -47,7 +47,7 @@ from move37.lab.family import (
     prctl,
     remove,
 )
-from move37.lab.sandbox import probe, readable
+from move37.lab.sandbox import Confinement, probe, readable
 from move37.lab.words import BYTES_LIMIT, FLOOD, LINES_LIMIT, End
 
 TASKS_LIMIT = 64  # processes and threads that an examination may have at a time
@@ -128,8 +128,8 @@ def warden(office: socket.socket, folder: str) -> None:
     """
     with office.makefile("rb") as lines:
         request = json.loads(lines.readline())
-    limits = Limits(request["seconds"], request["bytes"], request["devices"])
-    family = Family(limits, folder, _act(_answer, request))
+    bounds = Confinement(Path(folder), request["bytes"], request["seconds"], request["devices"])
+    family = Family(bounds, _act(_answer, request))
     try:
         act = _act(MAIN[request["kind"]], request)
         words = family.start_main(act, trusted=request["kind"] == "assignment")
