@@ -34,7 +34,7 @@ from move37.records import (
 
 # What a child may know of the environment. Keys of model providers are not among it.
 ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH")
-ATTEMPTS = 3  # a program that kills itself does so every time
+ATTEMPTS = 6  # a program that kills itself does so every time
 GRACE_SECONDS = 30.0  # beyond the child's own limit, for a busy machine; the warden keeps the limit
 START_SECONDS = 300.0  # importing torch from a cold disk
 
