@@ -108,10 +108,10 @@ def differences(one: list[Record], other: list[Record]) -> int:
     return sum(len(pair) != 2 or not pair[0].same_as(pair[1]) for pair in places.values())
 
 
-def records_of(path: Path) -> list[Record]:
-    """Returns all records of a store."""
+def records_of(path: Path, experiments: int) -> list[Record]:
+    """Returns the records of the first experiments of a store."""
     with Store.open(path, write=False) as store:
-        return store.records()
+        return [record for record in store.records() if record.experiment < experiments]
 
 
 def main() -> None:
@@ -135,9 +135,10 @@ def main() -> None:
             records_of(other), [r for r in records_of(calm) if r.experiment < few]
         )
         assert unequal > 0, "a run of another seed does not differ: the comparison sees nothing"
+        undisturbed, survived = (records_of(path, given.experiments) for path in (calm, wild))
         figures = {
-            "soak_experiments": len({record.experiment for record in records_of(wild)}),
-            "soak_differences": differences(records_of(calm), records_of(wild)),
+            "soak_experiments": len({record.experiment for record in survived}),
+            "soak_differences": differences(undisturbed, survived),
             "soak_kills": kills.total(),
             **{f"soak_kills_{name}": count for name, count in sorted(kills.items())},
         }

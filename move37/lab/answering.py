@@ -36,7 +36,8 @@ class _Mixer:
         """Returns where weights of this type belong; `put` puts those of other devices there."""
         floats = [one for one in self.weights if one.is_floating_point()]
         if any(one.dtype != dtype for one in floats):
-            self.module.to(dtype)
+            # Not `to`, which would make real numbers of complex ones.
+            self.module.double() if dtype == torch.float64 else self.module.float()
             self.weights = [_on_cpu(parameter) for parameter in self.module.parameters()]
         return self.weights
 

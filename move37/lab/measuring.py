@@ -65,6 +65,9 @@ def measure(assignment: Assignment, start: Start, report: Callable[[str], None])
         return Examined(Crashed(stage, str(error)), error.killed)
     except Garbled as error:
         return Examined(Crashed(stage, str(error)))
+    except (RuntimeError, ValueError, MemoryError) as error:
+        # PyTorch refused what the candidate is, for example its memory: one more crash, and told.
+        return Examined(Crashed(stage, f"it could not be measured: {error!r}"))
 
 
 def _verified(

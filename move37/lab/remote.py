@@ -16,7 +16,8 @@ from move37.lab.words import End, Garbled, as_list, as_object, expect
 from move37.nn.language_model import TooLarge
 from move37.records import TaskBudget
 
-DTYPES = ("float32", "float64", "complex64", "complex128")
+DTYPES = ("float32", "float64")
+OTHERS = ("bfloat16", "float16", "complex64", "complex128", "int64")  # that weights may have
 # What an answer to each question has to name.
 ANSWERS: dict[str, set[str]] = {
     "build": {"mixer", "weights", "trained", "has_loss"},
@@ -140,6 +141,8 @@ class Mixers:
         """Returns a tensor for weights of this type and shape, if the model has room for them."""
         told = as_list(described) or [None]
         dtype, shape = told[0], told[1:]
+        if dtype in OTHERS:
+            raise Failed(f"a weight is {dtype}: expected float32, and casts in the computation")
         if dtype not in DTYPES or not all(type(size) is int and size >= 0 for size in shape):
             raise Garbled(f"weights of {str(described)[:80]}")
         self._left -= math.prod(shape)

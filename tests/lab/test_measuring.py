@@ -16,7 +16,7 @@ from move37.lab.loading import load_mixer
 from move37.lab.words import Garbled
 from move37.loop import assignment
 from move37.presets import SMOKE
-from move37.records import Measured, Measurement
+from move37.records import Crashed, Measured, Measurement, Rejected
 from move37.train.trainer import train
 
 MIXER = """
@@ -94,6 +94,26 @@ def test_a_mixer_measured_apart_has_the_numbers_of_one_that_is_trained_in_one_pr
     here, _ = train(load_mixer(source), recall, seed=3)
     torch.set_num_threads(threads)
     assert [timeless(one) for one in apart.measurements] == [timeless(here)]
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "bfloat16", "float16"])
+def test_weights_that_the_optimiser_does_not_take_are_a_crash_that_says_so(
+    lab: Lab, dtype: str
+) -> None:
+    source = MIXER.format(
+        more=f"self.turn = nn.Parameter(torch.randn(dim).to(torch.{dtype}))",
+        output="self.project(x_BTD) * self.turn.real.to(x_BTD.dtype)",
+    )
+    outcome = lab.examine(assignment(SMOKE, source, seeds=(0,), checks=()))
+    assert isinstance(outcome, Crashed)
+    assert f"a weight is {dtype}" in outcome.error
+
+
+def test_weights_that_the_memory_does_not_take_are_a_crash(lab: Lab) -> None:
+    source = MIXER.format(more="self.large = nn.Linear(10_000, 10_000)", output="x_BTD")
+    outcome = lab.examine(assignment(SMOKE, source, seeds=(0,), checks=()))
+    assert isinstance(outcome, Rejected)
+    assert "more parameters than the whole model" in outcome.evidence
 
 
 def test_memory_and_time_are_measured_in_both_processes(lab: Lab) -> None:
