@@ -58,7 +58,8 @@ def team(words: Words, preset: Preset, store: Store, *, seed: int) -> Iterator[T
         yield None
         return
     with _models(words, specs, store, seed) as models:
-        yield Team(models, specs, preset.budgets[0].model, payoffs=lambda: payoffs(store))
+        size = preset.budgets[0].model
+        yield Team(models, specs, size, payoffs=lambda: payoffs(store), notes=store)
 
 
 @contextlib.contextmanager

@@ -99,9 +99,7 @@ def run(
     ] = None,
     models: Annotated[
         Path | None,
-        typer.Option(
-            "--models", help="The same from a TOML file.", rich_help_panel=ModelsPanel
-        ),
+        typer.Option("--models", help="The same from a TOML file.", rich_help_panel=ModelsPanel),
     ] = None,
     secrets: Annotated[
         Path | None,
@@ -176,7 +174,9 @@ def _session(
         session.open_store(plan, store) as opened,
         asking.team(words or asking.Words(), plan.preset, opened, seed=seed) as team,
     ):
-        work = session.Session(plan, opened, researcher=team, as_json=as_json, strict=strict)
+        work = session.Session(
+            plan, opened, researcher=team, advisers=team, as_json=as_json, strict=strict
+        )
         try:
             if words is None:
                 work.step()
@@ -218,11 +218,16 @@ def show(
     as_json: JsonOption = False,
 ) -> None:
     """Show one experiment: motivation, program, checks, curves, lesson, lineage."""
+    from move37.results import find
+
+    records, lessons = _read(preset, store)
+    _show(records, lessons, find(records, identity), as_json)
+
+
+def _show(records: Sequence[Record], lessons: Sequence[Lesson], number: int, as_json: bool) -> None:
     from move37 import terminal
     from move37.search.leaderboard import leaderboard
 
-    records, lessons = _read(preset, store)
-    number = _find(records, identity)
     mine = [record for record in records if record.experiment == number]
     lesson = next((one for one in lessons if one.experiment == number), None)
     row = next((r for r in leaderboard(records) if r.id == mine[-1].candidate.id), None)
@@ -454,6 +459,99 @@ def import_(
 
 
 @app.command()
+def brief(
+    preset: PresetOption = "laptop",
+    store: StoreOption = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Draw another parent. [default: the store's seed]")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Print what the next program is to be, for an agent of yours that is to write it."""
+    from move37 import agents, presets
+
+    known = presets.preset(preset)
+    task = agents.next_task(known, store or known.default_store, seed=seed)
+    if as_json:
+        _print_json(fields_of(task))
+    else:
+        print(task.brief, end="")  # noqa: T201  as it is, to be read by an agent
+
+
+@app.command()
+def submit(
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="A Python file or an answer in Markdown; - reads.")
+    ],
+    motivation: Annotated[
+        str, typer.Option(help="Why it may help; an answer says it itself.")
+    ] = "",
+    name: Annotated[
+        str, typer.Option(help="Its name. [default: the answer's or the class's]")
+    ] = "",
+    parent: Annotated[
+        str, typer.Option(metavar="ID", help="What it descends from: id, number or name.")
+    ] = "",
+    preset: PresetOption = "laptop",
+    store: StoreOption = None,
+    agent: Annotated[str, typer.Option(metavar="NAME", help="Who wrote it.")] = "agent",
+    sandbox: SandboxOption = "default",
+    as_json: JsonOption = False,
+) -> None:
+    """Take a program through an experiment: novelty, checks, training, lesson. Keep the result.
+
+    In an empty store the baselines are measured first. Several may submit at once. Exit status 0:
+    it was measured, 1: it was refused or crashed, and that is kept; 2: nothing was recorded.
+    """
+    from move37 import agents, presets
+
+    known = presets.preset(preset)
+    text = _text_of(file)
+    words = agents.Words(motivation, name, parent, agent)
+    console = Console(stderr=True, highlight=False)
+    try:
+        with _lab(sandbox, console) as lab, console.status("starting the lab ...") as status:
+            done = agents.submit(
+                known,
+                agents.place_of(known, store),
+                text,
+                words,
+                lab,
+                lambda experiment, mixer, stage: status.update(Text(f"{mixer}: {stage}")),
+            )
+    except KeyboardInterrupt:
+        _fail("stopped: nothing of the program is recorded; the same command starts again", 130)
+    _show(done.everything, [done.lesson], done.records[-1].experiment, as_json)
+    if not done.measured:
+        raise SystemExit(1)
+
+
+def _text_of(file: str) -> str:
+    try:
+        data = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        return data.decode("utf-8-sig")
+    except OSError as error:
+        raise InputError(f"cannot read {file}: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{file} is not UTF-8 text: expected a Python file or Markdown") from None
+
+
+@app.command()
+def mcp(
+    preset: PresetOption = "laptop", store: StoreOption = None, sandbox: SandboxOption = "default"
+) -> None:
+    """Serve brief, submit, top and verify to a coding agent (MCP over stdio)."""
+    from move37 import agents, presets, serving
+
+    known = presets.preset(preset)
+    with _lab(sandbox, Console(stderr=True, highlight=False)) as lab:
+        try:
+            serving.serve(known, agents.place_of(known, store), lab)
+        except KeyboardInterrupt:
+            raise SystemExit(130) from None
+
+
+@app.command()
 def doctor(
     model: Annotated[
         list[str] | None, typer.Option("--model", help="A language model to reach, as for `run`.")
@@ -504,22 +602,6 @@ def _read(preset: str, path: Path | None) -> tuple[list[Record], list[Lesson]]:
 
     with Store.open(path or presets.preset(preset).default_store, write=False) as store:
         return store.records(), store.lessons()
-
-
-def _find(records: Sequence[Record], identity: str) -> int:
-    """Returns the experiment that is meant; raises InputError if none or several are."""
-    if identity.isdecimal() and any(record.experiment == int(identity) for record in records):
-        return int(identity)
-    exact = {r.experiment for r in records if r.candidate.proposal.name == identity}
-    found = exact or {r.experiment for r in records if r.candidate.id.startswith(identity)}
-    if len(found) == 1:
-        return found.pop()
-    if found:
-        numbers = ", ".join(str(number) for number in sorted(found))
-        raise InputError(f"{identity!r} means experiments {numbers}: give one of these numbers")
-    raise InputError(
-        f"no experiment {identity!r}: expected an id, a number or a name that `move37 top` shows"
-    )
 
 
 def _ancestors(records: Sequence[Record], record: Record) -> list[str]:

@@ -36,7 +36,7 @@ from move37.records import (
     Stop,
     TaskBudget,
 )
-from move37.research.analyst import analyse
+from move37.research.advisers import Advisers, Offline
 from move37.research.novelty import repeats
 from move37.research.researcher import NoProposal, Researcher
 from move37.search.decisions import check_ruler, question_is_open, stops_from, too_good
@@ -91,11 +91,14 @@ def discover(
     lab: Lab,
     store: Keeper,
     watch: Watch = lambda experiment, name, stage: None,
+    advisers: Advisers | None = None,
 ) -> Iterator[tuple[list[Record], Lesson]]:
     """Runs experiments until the store holds as many as planned; yields each new one.
 
-    Raises RunFailed if a baseline fails, or the ruler that they are to be does not hold.
+    Without `advisers` no model is asked about an idea, and lessons are computed. Raises RunFailed
+    if a baseline fails, or the ruler that they are to be does not hold.
     """
+    advisers = advisers or Offline()
     history, lessons = store.records(), store.lessons()
     done = len({record.experiment for record in history})
     baselines = len(plan.preset.baselines)
@@ -110,20 +113,58 @@ def discover(
                 known, told = known_to(plan, number, history, lessons)
                 beside = [_known(r) for r in history[len(known) :] if r.step == 0]
                 beside += [earlier.first for earlier, _ in running]
-                work = _Experiment(plan, researcher, lab, watch, number, known, told, beside)
+                work = _Experiment(
+                    plan, researcher, lab, watch, number, known, told, beside, advisers
+                )
                 running.append((work, pool.submit(work.run)))
                 number += 1
 
             _, result = running.popleft()
             records = result.result()  # in order, whichever ends first
-            lesson = analyse(records, history)
+            lesson = advisers.analyse(records, history)
             store.append(records, [lesson])  # first on disk, then in memory
+            advisers.judge(records, history)
             history, lessons, done = [*history, *records], [*lessons, lesson], done + 1
             yield records, lesson
             if plan.preset.ruler and done == baselines:
                 check_ruler(plan.preset.ruler, history)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def try_one(
+    plan: Plan,
+    proposal: Proposal,
+    parent: Record | None,
+    lab: Lab,
+    history: list[Record],
+    watch: Watch = lambda experiment, name, stage: None,
+    advisers: Advisers | None = None,
+) -> tuple[list[Record], Lesson]:
+    """Takes a program through an experiment of its own, which knows all in `history`.
+
+    The program has one attempt. Nothing is written; the history has to hold the baselines.
+    """
+    advisers = advisers or Offline()
+    number = len({record.experiment for record in history})
+    given = Brief(number, 0, "", parent, references=(), lessons=(), failures=())
+    plan = replace(plan, preset=replace(plan.preset, attempts=1))
+    told = _Given(proposal)
+    work = _Experiment(
+        plan, told, lab, watch, number, history, [], [], advisers=advisers, given=given
+    )
+    records = work.run()
+    return records, advisers.analyse(records, history)
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A researcher that has its proposal already."""
+
+    proposal: Proposal
+
+    def propose(self, brief: Brief) -> Proposal:  # noqa: ARG002
+        return self.proposal
 
 
 def known_to(
@@ -190,7 +231,9 @@ class _Experiment:
     known: list[Record]
     lessons: list[Lesson]
     beside: list[Future[First]]  # those between the brief's horizon and this one
+    advisers: Advisers
     first: Future[First] = field(default_factory=Future)
+    given: Brief | None = None  # in place of one that is drawn
 
     def run(self) -> list[Record]:
         """Returns the records of this experiment, in order."""
@@ -210,7 +253,9 @@ class _Experiment:
         records: list[Record] = []
         for _ in range(preset.attempts):
             self.watch(self.number, "", "propose")
-            brief = brief_of(self.plan, self.number, self.known, self.lessons, records)
+            brief = self.given or brief_of(
+                self.plan, self.number, self.known, self.lessons, records
+            )
             outcome: Outcome | None = None
             try:
                 candidate = Candidate.of(self.researcher.propose(brief))
@@ -222,6 +267,7 @@ class _Experiment:
             tried = [(r.experiment, r.candidate.proposal) for r in [*self.known, *records]]
             tried += [first.result() for first in self.beside]
             outcome = outcome or repeats(candidate.proposal, tried)
+            outcome = outcome or self.advisers.known(brief, candidate.proposal, tried)
             if outcome is not None:
                 records.append(self._record(len(records), candidate, parents, outcome))
                 continue

@@ -15,6 +15,8 @@ outcome       how an examination ended: Rejected, Crashed or Measured
 audit         a program with the checks that it goes through, all of them, and no training
 record        one examination of one candidate, with its provenance; never changes
 call          one request to a language model, with its tokens, seconds and dollars
+judgement     what a language model thinks of a measured candidate
+fallback      an answer of a language model that was of no use, and why
 lesson        what the analyst concluded from a record; lies beside it
 experiment    one or more records: refused attempts, repairs, and further seeds of one idea
 baseline      a published mixer, measured the same way
@@ -292,6 +294,33 @@ class Call:
     dollars: float | None  # None: the price is not known
     experiment: int | None
     failed: str  # "" or why, in one sentence
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What a language model thinks of a measured candidate: taste, beside what is counted.
+
+    Grades from 0 to 10, DeltaNet being 5: means over the answers.
+    """
+
+    experiment: int
+    candidate: str  # id
+    model: str
+    answers: int  # that could be read; three are asked for
+    innovation: float
+    complexity: float  # 10: no part could be left out
+    correctness: float  # 10: the program carries out what the motivation says
+    spread: float  # 0 to 10, the widest gap between two answers in one grade
+
+
+@dataclass(frozen=True)
+class Fallback:
+    """No usable answer came from a language model in this role: what is computed stood in."""
+
+    role: str
+    model: str
+    experiment: int
+    reason: str
 
 
 # ---------------------------------------------------------------- JSON, both ways

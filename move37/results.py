@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from move37.records import Candidate, CheckResult, Measured, Measurement, Record
+from move37.records import Candidate, CheckResult, InputError, Measured, Measurement, Record
 
 LOSS_TASK = "language"
 
@@ -95,3 +95,19 @@ def results(records: Sequence[Record]) -> list[Result]:
                 outcome.measurements,
             )
     return list(found.values())
+
+
+def find(records: Sequence[Record], identity: str) -> int:
+    """Returns the experiment that is meant; raises InputError if none or several are."""
+    if identity.isdecimal() and any(record.experiment == int(identity) for record in records):
+        return int(identity)
+    exact = {r.experiment for r in records if r.candidate.proposal.name == identity}
+    found = exact or {r.experiment for r in records if r.candidate.id.startswith(identity)}
+    if len(found) == 1:
+        return found.pop()
+    if found:
+        numbers = ", ".join(str(number) for number in sorted(found))
+        raise InputError(f"{identity!r} means experiments {numbers}: give one of these numbers")
+    raise InputError(
+        f"no experiment {identity!r}: expected an id, a number or a name that `move37 top` shows"
+    )

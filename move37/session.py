@@ -30,6 +30,7 @@ from move37.records import (
     fields_of,
     to_data,
 )
+from move37.research.advisers import Advisers
 from move37.research.composer import Composer
 from move37.research.researcher import Researcher
 from move37.search.fitness import form_of
@@ -102,12 +103,13 @@ class Session:
         store: Store,
         *,
         researcher: Researcher | None = None,
+        advisers: Advisers | None = None,
         as_json: bool,
         strict: bool = False,
     ) -> None:
-        """The offline composer proposes, if no other `researcher` is given."""
+        """The offline composer proposes, if no other `researcher` is given; see `discover`."""
         self.plan, self.store, self.as_json, self._strict = plan, store, as_json, strict
-        self._researcher = researcher or Composer()
+        self._researcher, self._advisers = researcher or Composer(), advisers
         # With --json, text for people goes to the other stream.
         self.console = Console(stderr=as_json, highlight=False)
         self.records, self.lessons = store.records(), store.lessons()
@@ -168,7 +170,7 @@ class Session:
         started, before = time.monotonic(), self.done
         with progress:
             for records, lesson in discover(
-                plan, self._researcher, lab, self.store, progress.watch
+                plan, self._researcher, lab, self.store, progress.watch, self._advisers
             ):
                 self.records += records
                 self.lessons.append(lesson)

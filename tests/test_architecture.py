@@ -61,12 +61,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "catalogue": {"records"},
     "loop": OFFICE | {"presets"},
     "importing": OFFICE | {"presets", "loop"},
+    "agents": OFFICE | {"presets", "loop"},
+    "serving": OFFICE | {"presets", "agents", "auditing"},
     "auditing": {"records", "lab.client", "presets"},
     "asking": OFFICE | {"presets"},
     "doctor": COMPOSED | {"lab.sandbox", "asking"},
     "terminal": COMPOSED,
     "session": COMPOSED | {"terminal", "web"},
-    "cli": COMPOSED | {"terminal", "session", "doctor", "asking", "auditing", "importing", "web"},
+    "cli": COMPOSED
+    | {"terminal", "session", "doctor", "asking", "auditing", "importing", "web"}
+    | {"agents", "serving"},
     "web": {"records", "results", "search", "store"},
 }
 MAY_IMPORT_TORCH = {

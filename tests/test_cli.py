@@ -9,7 +9,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -17,10 +17,12 @@ import pytest
 from move37.catalogue import find
 from move37.loop import Plan, discover
 from move37.presets import SMOKE
-from move37.records import Record
+from move37.records import Measured, Record
 from move37.research.composer import Composer
 from move37.store.store import Store
 from tests.fakes import FakeLab, Told, preset
+from tests.research.play import told
+from tests.research.server import Server
 
 WIDE = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1"}
 
@@ -475,3 +477,73 @@ def test_a_report_that_the_disk_does_not_take_is_said_and_is_exit_status_1(
     assert done.returncode == 1
     assert "the report could not be written" in done.stderr
     assert same_records(path, store)
+
+
+# ---------------------------------------------------------------- language models
+
+
+@pytest.fixture
+def model() -> Iterator[Server]:
+    """A language model on loopback that always answers with the same program."""
+    with Server(told(7)) as server:
+        yield server
+
+
+@pytest.mark.slow
+def test_a_language_model_proposes_and_its_costs_are_shown(
+    store: Path, tmp_path: Path, model: Server
+) -> None:
+    path, tape = Path(shutil.copy(store, tmp_path / "store.sqlite")), tmp_path / "tape"
+    name = f"{model.url}#scripted"
+    roles = "roles=researcher+engineer"
+    asked = ("--experiments", "7", "--model", f"{name},input=1,output=2,{roles}")
+    done = run_smoke(path, *asked, "--record", str(tape))
+    assert done.returncode == 0, done.stderr
+    last = records(path)[-1]
+    assert last.candidate.proposal.origin == name
+    assert isinstance(last.outcome, Measured)
+    costs = json.loads(move37("costs", "--store", str(path), "--json").stdout)
+    assert [(row["role"], row["calls"]) for row in costs] == [("researcher", 1)]
+    assert "researcher" in move37("costs", "--store", str(path)).stdout
+    # The same from the cassette, with nobody to ask.
+    again = Path(shutil.copy(store, tmp_path / "again.sqlite"))
+    replayed = run_smoke(again, *asked, "--replay", str(tape))
+    assert replayed.returncode == 0, replayed.stderr
+    assert same_records(again, path)
+    assert len(model.requests) == 1
+
+
+@pytest.mark.slow
+def test_a_limit_of_dollars_ends_the_run_before_anything_is_spent(
+    store: Path, tmp_path: Path, model: Server
+) -> None:
+    path = Path(shutil.copy(store, tmp_path / "store.sqlite"))
+    named = ("--model", f"{model.url}#scripted,input=1,output=2", "--max-dollars", "0.000001")
+    done = run_smoke(path, "--experiments", "7", *named)
+    assert done.returncode == 1
+    assert "with a higher limit the same command goes on" in done.stderr
+    assert model.requests == []
+    assert same_records(path, store)
+
+
+def test_costs_of_an_offline_run_are_none(store: Path) -> None:
+    assert "No language model was asked" in move37("costs", "--store", str(store)).stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--model", "gpt"], "expected a model as openai:NAME"),
+        (["--max-dollars", "3"], "expected --model NAME beside the options"),
+        (["--model", "openai:gpt"], "expected its key in OPENAI_API_KEY"),
+        (["--model", "http://10.0.0.1/v1#m", "--max-dollars", "1"], "needs the price of"),
+        (["--model", "http://10.0.0.1/v1#m", "--replay", "/nowhere"], "expected a cassette"),
+    ],
+)
+def test_words_about_models_that_are_not_understood_are_refused_before_anything_is_measured(
+    tmp_path: Path, arguments: list[str], sentence: str
+) -> None:
+    plain = {name: value for name, value in WIDE.items() if not name.endswith("_API_KEY")}
+    path = tmp_path / "store.sqlite"
+    done = move37("run", "--preset", "smoke", "--store", str(path), *arguments, env=plain)
+    refused(done, sentence)

@@ -374,6 +374,42 @@ def _of_object(holder: Mapping[str, Any], program: str, parent: str | None) -> A
     )
 
 
+_OPENS = re.compile(r"\{\s*(?:(?://|#)[^\n]*\n\s*|/\*[^*]*\*/\s*)*[\"'“`]?\w+[\"'”`]?\s*:")
+MOST_CHARACTERS = 40_000  # of an answer without a program
+
+
+def read_object(text: str, keys: Sequence[str], *, finished: bool = True) -> Mapping[str, Any]:
+    """Returns the last object of an answer that has all `keys`; raises Unusable, and nothing else.
+
+    Keys come in lower case; values are texts, lists and objects, as they were written.
+    """
+    form = f"answer with one JSON object that has {', '.join(map(repr, keys))} and nothing else"
+    try:
+        text = _without_thoughts(_plain(text))
+    except Unusable:
+        raise Unusable(f"The answer ended within its reasoning: think less, then {form}.") from None
+    if len(text) > MOST_CHARACTERS:
+        raise Unusable(f"The answer has {len(text):,} characters, too many to read: {form}.")
+    found: Mapping[str, Any] | None = None
+    end = 0
+    for place in itertools.islice(_OPENS.finditer(text), 32):
+        if place.start() < end:
+            continue
+        try:
+            tokens, stop = _tokens(text, place.start())
+            value = _value(tokens)
+            for one in _dicts(value):
+                lowered = {key.strip().lower(): item for key, item in one.items()}
+                found = lowered if lowered.keys() >= set(keys) else found
+        except (LookupError, ValueError, RecursionError):
+            continue
+        end = stop
+    if found is None:
+        why = "cut off before its end" if not finished else "none that can be read"
+        raise Unusable(f"Expected an object, got {why}: {form}.")
+    return found
+
+
 # ---------------------------------------------------------------- fences
 
 

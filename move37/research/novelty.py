@@ -20,8 +20,7 @@ def fingerprint(source: str) -> str:
     A program that cannot be parsed is its own text.
     """
     try:
-        with _PARSING:
-            tree = ast.parse(source)
+        tree = parsed(source)
     except (SyntaxError, ValueError, RecursionError):
         return hashlib.sha256(source.encode()).hexdigest()
     classes: dict[str, str] = {}
@@ -39,6 +38,12 @@ def fingerprint(source: str) -> str:
     except RecursionError:  # nested more deeply than Python follows
         told = source
     return hashlib.sha256(told.encode()).hexdigest()
+
+
+def parsed(source: str) -> ast.Module:
+    """Returns the tree of a program; safe in several threads. Raises as `ast.parse` does."""
+    with _PARSING:
+        return ast.parse(source)
 
 
 def _is_docstring(line: ast.stmt) -> bool:

@@ -1,36 +1,45 @@
-"""A team of language models as the researcher: one invents, one repairs.
+"""A team of language models: one invents, one repairs, others are asked for their opinion.
 
     brief without failures           researcher   motivation and program, from parent, references,
                                                   lessons, knowledge
     a program was refused, crashed   engineer     the same idea, mended, from the evidence
     an answer could not be used      the same     once more, with the reason; then it is recorded
 
+    more lessons than fit            summariser      six lines on what bears on the brief
+    a new program                    novelty_judge   was the idea tried in another program?
+    an experiment has ended          analyst         why, beside the numbers, which are computed
+    it was measured                  judge           grades of taste, kept beside it
+
 What a model says is read, never believed: `answers` takes the program out of it, novelty, lab and
-analyst judge it as they judge any other.
+analyst judge it as they judge any other. The four others are asked where a model plays them; where
+no answer can be had, what is computed stands.
 """
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from move37.knowledge.retrieval import Entry, Library, entries
+from move37.knowledge.retrieval import Embedder, Library, StaticEmbedder
 from move37.records import (
     Brief,
-    Crashed,
     InputError,
-    Measured,
+    Lesson,
     ModelSize,
     Proposal,
     Record,
     Rejected,
 )
-from move37.research.answers import Answer, Unusable, read_answer
+from move37.research import judge, lessons, novelty_judge
+from move37.research.analyst import analyse
+from move37.research.answers import Unusable, read_answer
+from move37.research.briefing import proposal_of, values_of
 from move37.research.chooser import Payoff, choose
 from move37.research.models import LanguageModels, ModelSpec, Reply, TooLong
 from move37.research.prompts import operators, prompt
 from move37.research.researcher import NoProposal
+from move37.research.roles import Asker, Forgotten, Notes, again
+from move37.research.showing import failure
 
 MAX_OUTPUT_TOKENS = 16_000
-KNOWLEDGE, REFERENCES, LESSONS = 5, 4, 8  # of each, at most
 # What is left out of a brief that is too long, from the first step on: how many of each are kept.
 SHORTER = (
     {"knowledge": 2, "reference programs": 2},
@@ -38,7 +47,6 @@ SHORTER = (
     {"knowledge": 0, "reference programs": 0, "lessons": 2, "references": 2},
     {"knowledge": 0, "reference programs": 0, "lessons": 0, "references": 0},
 )
-COLD = "recall of key-value pairs is weak"
 
 
 class Part(NamedTuple):
@@ -50,7 +58,7 @@ class Part(NamedTuple):
 
 
 class Team:
-    """Answers a brief with a program that language models wrote."""
+    """Answers a brief with a program that language models wrote, and advises the loop."""
 
     def __init__(
         self,
@@ -59,15 +67,22 @@ class Team:
         size: ModelSize,
         *,
         library: Library | None = None,
+        embedder: Embedder | None = None,
         payoffs: Callable[[], Sequence[Payoff]] = lambda: (),
+        notes: Notes | None = None,
     ) -> None:
-        """`payoffs` says what each model cost and brought so far; a chooser learns from it."""
+        """`payoffs` says what each model cost and brought so far; a chooser learns from it.
+
+        `notes` gets the judgements, and the answers that were of no use.
+        """
         for role in ("researcher", "engineer"):
             if not any(spec.plays(role) for spec in specs):
                 raise InputError(f"no model plays {role!r}: name it in the roles of one")
         self._models, self._specs, self._size = models, specs, size
-        self._library = library or Library()
+        self._embedder = embedder or StaticEmbedder()
+        self._library = library or Library(self._embedder)
         self._payoffs = payoffs
+        self._asker = Asker(models, specs, payoffs, notes or Forgotten())
 
     def propose(self, brief: Brief) -> Proposal:
         """Returns a program; raises NoProposal if two answers held none that can be examined.
@@ -82,19 +97,32 @@ class Team:
             try:
                 answer = read_answer(reply.text, parent=part.source, finished=reply.finished)
             except Unusable as error:
-                told = _again(reply, str(error))
+                told = again(reply, str(error))
                 reason = str(error)
                 continue
-            return self._proposal(answer, spec)
+            return proposal_of(answer, spec.name)
         unread = Proposal("Unread", f"An answer of {spec.name}.", reply.text, spec.name)
         raise NoProposal(unread, Rejected("answer", reason))
 
-    def _proposal(self, answer: Answer, spec: ModelSpec) -> Proposal:
-        known = {entry.id for entry in entries()}
-        drawn_on = tuple(one for one in answer.knowledge if one in known)
-        return Proposal(
-            answer.name, answer.motivation, answer.source, spec.name, knowledge=drawn_on
-        )
+    def known(
+        self, brief: Brief, proposal: Proposal, tried: Sequence[tuple[int, Proposal]]
+    ) -> Rejected | None:
+        """Refuses an idea that was tried in another program; a repair keeps its idea."""
+        repaired = brief.failures and not _is_new(brief.failures[-1])
+        if repaired or not self._asker.plays(novelty_judge.ROLE):
+            return None
+        return novelty_judge.known_idea(self._asker, brief, proposal, tried, self._embedder)
+
+    def analyse(self, experiment: Sequence[Record], history: Sequence[Record]) -> Lesson:
+        """Returns the computed lesson, with what a model adds to it."""
+        if not self._asker.plays(lessons.ANALYST):
+            return analyse(experiment, history)
+        return lessons.analysed(self._asker, experiment, history)
+
+    def judge(self, experiment: Sequence[Record], history: Sequence[Record]) -> None:
+        """Keeps the judgement of an experiment that was measured."""
+        if self._asker.plays(judge.ROLE):
+            judge.judge(self._asker, experiment, history)
 
     def _ask(self, spec: ModelSpec, part: Part, experiment: int, told: str) -> Reply:
         """Asks; a brief that is too long for the model is shortened, step by step."""
@@ -120,43 +148,18 @@ class Team:
             proposal = last.candidate.proposal
             values = {
                 "operators": operators(),
-                "failure": _failure(last),
-                "earlier": [_failure(one) for one in brief.failures[:-1]],
+                "failure": failure(last),
+                "earlier": [failure(one) for one in brief.failures[:-1]],
                 "name": proposal.name,
                 "motivation": proposal.motivation,
                 "source": proposal.source,
             }
             return Part("engineer", values, proposal.source)
-        return Part("researcher", self._brief(brief), _source(brief.parent))
-
-    def _brief(self, brief: Brief) -> dict[str, Any]:
-        weakness = next(
-            (
-                lesson.weakness
-                for lesson in reversed(brief.lessons)
-                if brief.parent is None or lesson.candidate == brief.parent.candidate.id
-            ),
-            COLD,
-        )
-        task = (
-            f"Propose a mixer that is better than its parent. Its weakness: {weakness}."
-            if brief.parent
-            else "Propose a mixer of your own: there is no parent yet."
-        )
-        size = self._size
-        return {
-            "operators": operators(),
-            "parameters": f"{size.parameters:,}",
-            "layers": size.layers,
-            "width": size.width,
-            "heads": size.heads,
-            "task": task,
-            "parent": _shown(brief.parent) if brief.parent else None,
-            "references": [_shown(one) for one in brief.references[:REFERENCES]],
-            "lessons": [lesson.text for lesson in brief.lessons[-LESSONS:]],
-            "knowledge": [_entry(one) for one in self._library.nearest(weakness, KNOWLEDGE)],
-            "failures": [_failure(one) for one in brief.failures],
-        }
+        given = values_of(brief, self._size, self._library)
+        if self._asker.plays(lessons.SUMMARISER):
+            shorter = lessons.digest(self._asker, brief, given["task"], given["lessons"])
+            given |= {"lessons": shorter}
+        return Part("researcher", given, _source(brief.parent))
 
 
 def _is_new(record: Record) -> bool:
@@ -167,41 +170,6 @@ def _is_new(record: Record) -> bool:
 
 def _source(record: Record | None) -> str | None:
     return record.candidate.proposal.source if record else None
-
-
-def _shown(record: Record) -> dict[str, str]:
-    proposal = record.candidate.proposal
-    return {
-        "name": proposal.name,
-        "motivation": proposal.motivation,
-        "source": proposal.source,
-        "result": _result(record),
-    }
-
-
-def _result(record: Record) -> str:
-    if not isinstance(record.outcome, Measured):
-        return "Not measured."
-    told = (f"{m.task} {m.value:.3f} {m.metric}" for m in record.outcome.measurements)
-    return f"Measured: {', '.join(told)}."
-
-
-def _failure(record: Record) -> str:
-    name, outcome = record.candidate.proposal.name, record.outcome
-    if isinstance(outcome, Rejected):
-        return f"{name}: refused by the check {outcome.check!r}: {outcome.evidence}"
-    assert isinstance(outcome, Crashed)
-    return f"{name}: crashed at {outcome.stage!r}: {outcome.error}"
-
-
-def _entry(entry: Entry) -> dict[str, Any]:
-    return {
-        "id": entry.id,
-        "title": entry.title,
-        "year": entry.year,
-        "insight": entry.insight,
-        "algorithm": entry.algorithm,
-    }
 
 
 def _shortened(values: dict[str, Any], step: int) -> dict[str, Any]:
@@ -224,12 +192,3 @@ def _shortened(values: dict[str, Any], step: int) -> dict[str, Any]:
             for place, one in enumerate(shorter["references"])
         ]
     return shorter | {"left_out": ", ".join(left_out)}
-
-
-def _again(reply: Reply, reason: str) -> str:
-    """Returns what is added to the request for the second and last answer."""
-    answer = reply.text if len(reply.text) < 20_000 else f"{reply.text[:20_000]}\n(and more)"
-    return (
-        f"\n\n# Your answer could not be used\n\n{reason}\n\nIt was:\n\n{answer}\n\n"
-        "Answer once more, in the form that is asked for."
-    )

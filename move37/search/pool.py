@@ -12,7 +12,7 @@ from move37.records import Brief, Lesson, Measured, Record
 from move37.results import results
 from move37.search.fitness import Form, Scale
 
-LESSONS_PER_BRIEF = 6
+LESSONS_PER_BRIEF = 24  # more than are told one by one: a summariser may condense them
 
 
 @dataclass(frozen=True)

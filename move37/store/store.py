@@ -2,6 +2,9 @@
 
 The store is the only state of a run: what is not in it did not happen. One experiment is written
 in one transaction, so that a killed run leaves whole experiments only.
+
+One run has the store for itself; beside each other may work those that submit programs. Each of
+them claims its program, and gets its number as it writes: so nothing is lost, and nothing doubled.
 """
 
 import contextlib
@@ -10,13 +13,25 @@ import json
 import os
 import sqlite3
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
 from urllib.parse import quote
 
 import sqlalchemy as sql
 
-from move37.records import Call, InputError, Lesson, Record, RunFailed, from_json, to_json
+from move37.records import (
+    Call,
+    Fallback,
+    InputError,
+    Judgement,
+    Lesson,
+    Record,
+    RunFailed,
+    from_json,
+    to_json,
+)
+from move37.store.claims import Bytes
 
 VERSION = 1
 BUSY_SECONDS = 60.0  # to wait for another process that writes
@@ -47,22 +62,47 @@ _lessons = sql.Table(
 )
 
 
-# Made when the first call is kept: a store of an offline run has none.
-_calls = sql.Table(
-    "calls",
+def _late(name: str) -> sql.Table:
+    """A table that is made when the first of its rows is kept: an offline run's store has none."""
+    return sql.Table(
+        name,
+        sql.MetaData(),
+        sql.Column("number", sql.Integer, primary_key=True),
+        sql.Column("body", sql.Text, nullable=False),
+    )
+
+
+_calls, _judgements, _fallbacks = _late("calls"), _late("judgements"), _late("fallbacks")
+
+# Made when the first program is submitted. A row counts while its process holds the byte of its
+# number: see `Bytes`.
+_claims = sql.Table(
+    "claims",
     sql.MetaData(),
-    sql.Column("number", sql.Integer, primary_key=True),
-    sql.Column("body", sql.Text, nullable=False),
+    sql.Column("number", sql.Integer, primary_key=True),  # from 1
+    sql.Column("program", sql.String, nullable=False),
+    sql.Column("name", sql.String, nullable=False),
 )
+_START = 0  # the byte of whoever measures the baselines
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A program that somebody is measuring at the moment."""
+
+    number: int
+    program: str  # a text that is the same for programs that are the same
+    name: str
 
 
 class Store:
-    """An open store. Safe for several readers and one run at a time."""
+    """An open store. Safe for several readers, and for one run or several that submit."""
 
     def __init__(self, path: Path, engine: sql.Engine) -> None:
         self.path = path
         self._engine = engine
         self._lock: TextIO | None = None
+        self._bytes: Bytes | None = None
 
     def __enter__(self) -> "Store":
         return self
@@ -90,7 +130,14 @@ class Store:
 
         def connect() -> sqlite3.Connection:
             # Transactions are begun by us: sqlite3 would begin them too late, and lose the race.
-            return sqlite3.connect(place, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
+            # A connection is used by one thread at a time, which need not be the one that made it.
+            return sqlite3.connect(
+                place,
+                uri=True,
+                timeout=BUSY_SECONDS,
+                isolation_level=None,
+                check_same_thread=False,
+            )
 
         engine = sql.create_engine("sqlite://", creator=connect, poolclass=sql.pool.QueuePool)
         sql.event.listen(engine, "connect", _pragmas)
@@ -108,24 +155,99 @@ class Store:
         return cls(path, engine)
 
     def lock(self) -> None:
-        """Takes the store for one run; raises InputError while another run has it.
+        """Takes the store for one run; raises InputError while anybody else has it.
 
         The lock ends with the process, however it ends.
         """
-        # Held open until close: the lock lives as long as the file is open.
-        self._lock = open(f"{self.path}.lock", "w")  # noqa: SIM115
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if self._take(fcntl.LOCK_EX):
+            return
+        if self._take(fcntl.LOCK_SH):
+            assert self._lock is not None
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
             raise InputError(
-                f"another run is using {self.path}: wait for it, or give --store another path"
-            ) from None
+                f"programs that were submitted to {self.path} are being measured: wait for them, "
+                "or give --store another path"
+            )
+        raise InputError(
+            f"another run is using {self.path}: wait for it, or give --store another path"
+        )
+
+    def share(self) -> None:
+        """Takes the store beside others that submit; raises InputError while a run has it."""
+        if not self._take(fcntl.LOCK_SH):
+            raise InputError(
+                f"a run is using {self.path}: wait for it or stop it, or give --store another path"
+            )
+        self._bytes = Bytes(self._bytes_path)
+
+    def _take(self, kind: int) -> bool:
+        if self._lock is None:
+            # Held open until close: the lock lives as long as the file is open.
+            self._lock = open(f"{self.path}.lock", "w")  # noqa: SIM115
+        try:
+            fcntl.flock(self._lock, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    @property
+    def _bytes_path(self) -> Path:
+        return Path(f"{self.path}.claims")
 
     def close(self) -> None:
         """Releases the file and the lock."""
         self._engine.dispose()
-        if self._lock is not None:
-            self._lock.close()
+        for held in (self._lock, self._bytes):
+            if held is not None:
+                held.close()
+
+    @contextlib.contextmanager
+    def starting(self) -> Iterator[None]:
+        """Waits until no other that submits is within; needs `share`."""
+        assert self._bytes is not None
+        self._bytes.wait_for(_START)
+        try:
+            yield
+        finally:
+            self._bytes.let_go(_START)
+
+    @contextlib.contextmanager
+    def claim(self, program: str, name: str) -> Iterator[Claim]:
+        """Keeps the program for us within; needs `share`.
+
+        Raises InputError while somebody else has the same one.
+        """
+        assert self._bytes is not None
+        with self._writing("a claim") as link:
+            _claims.create(link, checkfirst=True)
+            for claim in _claims_in(link):
+                if not self._bytes.is_held(claim.number):  # its process has ended
+                    _forget(link, claim)
+                elif claim.program == program:
+                    raise InputError(
+                        f"the same program is being measured now, as {claim.name}: wait for its "
+                        "result, or submit another one"
+                    )
+            row = link.execute(_claims.insert(), {"program": program, "name": name})
+            mine = Claim(int(row.inserted_primary_key[0]), program, name)  # type: ignore[index]
+            self._bytes.hold(mine.number)
+        try:
+            yield mine
+        finally:
+            with self._writing("the end of a claim") as link:
+                _forget(link, mine)
+                self._bytes.let_go(mine.number)  # before others see that the number is free
+
+    def claims(self) -> list[Claim]:
+        """Returns the programs that others are measuring at the moment."""
+        try:
+            others = Bytes(self._bytes_path, create=False)
+        except FileNotFoundError:
+            return []
+        with contextlib.closing(others), self._engine.connect() as link:
+            if not sql.inspect(link).has_table(_claims.name):
+                return []
+            return [claim for claim in _claims_in(link) if others.is_held(claim.number)]
 
     def append(self, records: Sequence[Record], lessons: Sequence[Lesson] = ()) -> None:
         """Writes the records and lessons of one experiment: all of them, or none.
@@ -133,24 +255,20 @@ class Store:
         Raises sqlalchemy's IntegrityError if one of them is there already.
         """
         with self._writing(f"experiment {records[0].experiment}") as link:
-            link.execute(
-                _records.insert(),
-                [
-                    {
-                        "experiment": record.experiment,
-                        "step": record.step,
-                        "candidate": record.candidate.id,
-                        "outcome": type(record.outcome).__name__,
-                        "body": to_json(record),
-                    }
-                    for record in records
-                ],
-            )
-            if lessons:
-                link.execute(
-                    _lessons.insert(),
-                    [{"experiment": one.experiment, "body": to_json(one)} for one in lessons],
-                )
+            _insert(link, records, lessons)
+
+    def append_next(self, records: Sequence[Record], lesson: Lesson) -> tuple[list[Record], Lesson]:
+        """Writes an experiment behind all that are there; returns it with the number that it got.
+
+        All of it is written, or nothing.
+        """
+        with self._writing("an experiment") as link:
+            last = link.scalar(sql.select(sql.func.max(_records.c.experiment)))
+            number = 0 if last is None else last + 1
+            numbered = [replace(record, experiment=number) for record in records]
+            told = replace(lesson, experiment=number)
+            _insert(link, numbered, [told])
+        return numbered, told
 
     def records(self) -> list[Record]:
         """Returns all records, in the order of experiments."""
@@ -162,23 +280,45 @@ class Store:
 
     def append_call(self, call: Call) -> None:
         """Writes one request to a language model."""
-        with self._writing("a call of a language model") as link:
-            _calls.create(link, checkfirst=True)
-            link.execute(_calls.insert(), {"body": to_json(call)})
+        self._append_late(_calls, call)
 
     def calls(self) -> list[Call]:
         """Returns all requests to language models, in order."""
+        return self._read_late(Call, _calls)
+
+    def append_judgement(self, judgement: Judgement) -> None:
+        """Writes what a language model thinks of a candidate."""
+        self._append_late(_judgements, judgement)
+
+    def judgements(self) -> list[Judgement]:
+        """Returns all judgements, in order."""
+        return self._read_late(Judgement, _judgements)
+
+    def append_fallback(self, fallback: Fallback) -> None:
+        """Writes that a language model's answer was of no use."""
+        self._append_late(_fallbacks, fallback)
+
+    def fallbacks(self) -> list[Fallback]:
+        """Returns the answers that were of no use, in order."""
+        return self._read_late(Fallback, _fallbacks)
+
+    def _append_late(self, table: sql.Table, item: Call | Judgement | Fallback) -> None:
+        with self._writing(f"a {type(item).__name__.lower()} of a language model") as link:
+            table.create(link, checkfirst=True)
+            link.execute(table.insert(), {"body": to_json(item)})
+
+    def _read_late(self, kind: type[T], table: sql.Table) -> list[T]:
         try:
             with self._engine.connect() as link:
-                if not sql.inspect(link).has_table(_calls.name):
+                if not sql.inspect(link).has_table(table.name):
                     return []
-                bodies = link.scalars(sql.select(_calls.c.body).order_by(_calls.c.number)).all()
-            return [from_json(Call, body) for body in bodies]
+                bodies = link.scalars(sql.select(table.c.body).order_by(table.c.number)).all()
+            return [from_json(kind, body) for body in bodies]
         except sql.exc.DatabaseError as error:
             raise InputError(_explain(self.path, error)) from None
         except ValueError as error:
-            told = f"{self.path} is damaged: a call of a language model cannot be read ({error})"
-            raise InputError(told) from None
+            told = f"a {kind.__name__.lower()} of a language model cannot be read ({error})"
+            raise InputError(f"{self.path} is damaged: {told}") from None
 
     def settings(self) -> dict[str, Any]:
         """Returns what the run was started with; empty before the first run."""
@@ -236,6 +376,36 @@ class Store:
                     f"{experiment} cannot be read ({error})"
                 ) from None
         return found
+
+
+def _insert(link: sql.Connection, records: Sequence[Record], lessons: Sequence[Lesson]) -> None:
+    link.execute(
+        _records.insert(),
+        [
+            {
+                "experiment": record.experiment,
+                "step": record.step,
+                "candidate": record.candidate.id,
+                "outcome": type(record.outcome).__name__,
+                "body": to_json(record),
+            }
+            for record in records
+        ],
+    )
+    if lessons:
+        link.execute(
+            _lessons.insert(),
+            [{"experiment": one.experiment, "body": to_json(one)} for one in lessons],
+        )
+
+
+def _claims_in(link: sql.Connection) -> list[Claim]:
+    rows = link.execute(sql.select(_claims).order_by(_claims.c.number)).all()
+    return [Claim(row.number, row.program, row.name) for row in rows]
+
+
+def _forget(link: sql.Connection, claim: Claim) -> None:
+    link.execute(_claims.delete().where(_claims.c.number == claim.number))
 
 
 def _pragmas(connection: sqlite3.Connection, _: Any) -> None:

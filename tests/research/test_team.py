@@ -1,81 +1,25 @@
 """A team of language models proposes, repairs, fails and goes on; a scripted server plays it."""
 
-import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from move37.loop import Plan, discover
 from move37.presets import SMOKE
-from move37.records import Brief, Call, Candidate, InputError, Measured, Proposal, Record, Rejected
+from move37.records import Brief, Candidate, InputError, Measured, Proposal, Record, Rejected
 from move37.research.cassette import Player, Recorder
-from move37.research.client import Client
-from move37.research.ledger import Ledger, costs
-from move37.research.models import Access, ProviderFailed, parse_model
-from move37.research.prompts import prompt, public
+from move37.research.ledger import costs
+from move37.research.models import ProviderFailed, parse_model
+from move37.research.prompts import public
 from move37.research.researcher import NoProposal
 from move37.research.team import SHORTER, Team
 from tests.fakes import FakeLab, Memory, preset
-from tests.research.server import Server, Step, answer, refusal
+from tests.research.play import SIZE, Play, program, told
+from tests.research.server import answer, refusal
 from tests.search.builders import record
 
 BASELINES = len(SMOKE.baselines)
-SIZE = SMOKE.budgets[0].model
-
-
-def program(number: int, *, leaks: bool = False) -> str:
-    """A mixer; FakeLab refuses one with the word FAIL in it."""
-    return f'''"""A mixer."""
-
-from torch import Tensor, nn
-
-
-class Mixer{number}(nn.Module):
-    def __init__(self, dim: int, *, heads: int) -> None:
-        super().__init__()
-        self.project = nn.Linear(dim, dim)
-
-    def forward(self, x_BTD: Tensor) -> Tensor:
-        note = "{"FAIL" if leaks else "fine"}"
-        return self.project(x_BTD) * {number}
-'''
-
-
-def told(number: int, *, leaks: bool = False) -> Step:
-    return answer(
-        f"Name: Mixer{number}\nMotivation: It scales by {number}.\n\n"
-        f"```python\n{program(number, leaks=leaks)}```\n"
-    )
-
-
-def nothing(_: float) -> None:
-    """Waits for nobody."""
-
-
-class Play:
-    """A team that asks a scripted server, and what came of it."""
-
-    def __init__(self, server: Server, **limits: float) -> None:
-        self.server, self.calls = server, list[Call]()
-        self.spec = parse_model(f"{server.url}#scripted,input=1,output=2")
-        ledger = Ledger(keep=self.calls.append, **limits)  # type: ignore[arg-type]
-        access = Access.read([self.spec], {"OPENAI_API_KEY": "sk-very-secret"})
-        self.client = Client(access, ledger, dice=random.Random(0), sleep=nothing)
-        self.team = Team(self.client, [self.spec], SIZE)
-
-
-@pytest.fixture
-def play() -> Iterator[Callable[..., Play]]:
-    servers: list[Server] = []
-
-    def start(*steps: Step, **limits: float) -> Play:
-        servers.append(Server(*steps).__enter__())
-        return Play(servers[-1], **limits)
-
-    yield start
-    for server in servers:
-        server.__exit__(None, None, None)
 
 
 def brief(*failures: Record, parent: Record | None = None) -> Brief:
@@ -267,8 +211,3 @@ def test_a_prompt_holds_no_path_of_this_machine(play: Callable[..., Play]) -> No
 )
 def test_what_is_no_path_stays(text: str) -> None:
     assert public(text) == text
-
-
-@pytest.mark.parametrize("role", ["researcher", "engineer"])
-def test_a_prompt_names_its_version(role: str) -> None:
-    assert prompt(role).version.startswith(f"{role} 1 ")

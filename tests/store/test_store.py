@@ -4,6 +4,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sql
 
-from move37.records import InputError, Lesson
+from move37.records import Call, InputError, Lesson
 from move37.store.store import Store
 from tests.search.builders import record, rejected
 
@@ -76,6 +77,20 @@ def test_the_lock_ends_with_its_holder(path: Path) -> None:
         first.lock()
     with Store.open(path) as second:
         second.lock()
+
+
+def test_calls_are_kept_by_any_thread_and_come_back_in_order(store: Store) -> None:
+    call = Call("researcher", "m", 20, 10, 0.5, None, 3, "")
+    store.append_call(call)
+    other = threading.Thread(target=store.append_call, args=(replace(call, failed="busy"),))
+    other.start()
+    other.join()
+    assert [one.failed for one in store.calls()] == ["", "busy"]
+    assert store.calls()[0] == call
+
+
+def test_a_store_without_calls_has_none(store: Store) -> None:
+    assert store.calls() == []
 
 
 def test_a_store_is_read_while_a_run_writes(store: Store, path: Path) -> None:

@@ -1,0 +1,133 @@
+"""The tools of a coding agent, asked through the SDK's own client."""
+
+import json
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from move37 import serving
+from move37.lab.client import LabError
+from move37.presets import SMOKE
+from move37.records import InputError
+from tests.fakes import FakeLab, preset
+from tests.test_cli import move37
+
+mcp = pytest.importorskip("mcp")
+anyio = pytest.importorskip("anyio")
+
+BASELINES = len(SMOKE.baselines)
+PROGRAM = "class Mine:\n    value = 1\n"
+
+
+def asked(path: Path, talk: Callable[[Any], Awaitable[None]], lab: Any = None) -> None:
+    """Talks to a server over the store, within this process."""
+
+    async def session() -> None:
+        stand_in: Any = lab or FakeLab()
+        server = serving.make_server(preset(ruler=None), path, stand_in)
+        async with mcp.Client(server) as client:
+            await talk(client)
+
+    anyio.run(session)
+
+
+def text_of(result: Any) -> str:
+    return "\n".join(part.text for part in result.content)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "store.sqlite"
+
+
+def test_the_tools_are_four_and_each_says_what_it_does(path: Path) -> None:
+    async def talk(client: Any) -> None:
+        tools = {tool.name: tool.description for tool in (await client.list_tools()).tools}
+        assert set(tools) == {"brief", "submit", "top", "verify"}
+        assert all(tools.values())
+
+    asked(path, talk)
+
+
+def test_an_agent_reads_a_brief_submits_and_looks_at_the_leaderboard(path: Path) -> None:
+    async def talk(client: Any) -> None:
+        brief = text_of(await client.call_tool("brief", {}))
+        assert "What the program has to be" in brief
+        done = await client.call_tool("submit", {"program": PROGRAM, "motivation": "Why not."})
+        assert not done.is_error
+        told = json.loads(text_of(done))
+        assert (told["experiment"], told["outcome"]) == (BASELINES, "measured")
+        assert {"fitness", "interval", "rank", "lesson", "next"} <= set(told)
+        top = await client.call_tool("top", {"most": 3})
+        assert len(top.structured_content["result"]) == 3
+
+    asked(path, talk)
+
+
+def test_a_program_that_is_refused_is_a_result_with_its_evidence(path: Path) -> None:
+    async def talk(client: Any) -> None:
+        arguments = {"program": PROGRAM + "# FAIL\n", "motivation": "Why not."}
+        done = await client.call_tool("submit", arguments)
+        assert not done.is_error
+        told = json.loads(text_of(done))
+        assert (told["outcome"], told["check"]) == ("rejected", "causality")
+
+    asked(path, talk)
+
+
+class _Closed(FakeLab):
+    def examine(self, *_: Any) -> Any:
+        raise LabError("the lab is closed")
+
+    def audit(self, *_: Any) -> Any:
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "told"),
+    [
+        ("submit", {"program": PROGRAM}, "expected --motivation TEXT"),
+        ("submit", {"program": "A fine idea."}, "no program can be read"),
+        ("submit", {"program": PROGRAM, "motivation": "x", "parent": "nobody"}, "no store at"),
+        ("submit", {"program": PROGRAM, "motivation": "x"}, "the lab is closed"),
+        ("submit", {}, "program"),
+        ("top", {}, "no store at"),
+        ("verify", {"program": PROGRAM}, "Error executing tool verify"),
+    ],
+)
+def test_what_cannot_be_done_is_an_error_of_the_tool_and_the_server_goes_on(
+    path: Path, tool: str, arguments: dict[str, Any], told: str
+) -> None:
+    async def talk(client: Any) -> None:
+        result = await client.call_tool(tool, arguments)
+        assert result.is_error
+        assert told in text_of(result)
+        assert not (await client.call_tool("brief", {})).is_error
+
+    asked(path, talk, _Closed())
+
+
+def test_without_the_sdk_it_is_said_how_to_install_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "mcp.server.mcpserver", None)
+    with pytest.raises(InputError, match=r"pip install 'move37\[mcp\]'"):
+        serving.make_server(SMOKE, path, FakeLab())  # type: ignore[arg-type]
+
+
+def test_the_command_serves_over_its_input_and_output(path: Path) -> None:
+    async def session() -> None:
+        arguments = ["-m", "move37.cli", "mcp", "--preset", "smoke", "--store", str(path)]
+        server = mcp.StdioServerParameters(command=sys.executable, args=arguments)
+        async with mcp.Client(mcp.stdio_client(server)) as client:
+            assert "Experiment 5" in text_of(await client.call_tool("brief", {}))
+            assert (await client.call_tool("top", {})).is_error
+
+    anyio.run(session)
+
+
+def test_an_unknown_preset_is_exit_status_2() -> None:
+    assert move37("mcp", "--preset", "moon").returncode == 2
