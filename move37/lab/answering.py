@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from move37.lab import worker
-from move37.lab.link import Closed, Link, name_of
+from move37.lab.link import Closed, Link, name_of, on_cpu
 from move37.lab.loading import Program, Refused, load_program
 from move37.nn.counting import state_bytes, work_of
 from move37.records import Assignment, to_data
@@ -30,7 +30,7 @@ class _Mixer:
         self.outputs: list[Tensor] = []
         for parameter in mixer.parameters():
             parameter.data = parameter.data.contiguous()
-        self.weights = [_on_cpu(parameter) for parameter in mixer.parameters()]
+        self.weights = [on_cpu(parameter) for parameter in mixer.parameters()]
 
     def take(self, dtype: torch.dtype) -> list[Tensor]:
         """Returns where weights of this type belong; `put` puts those of other devices there."""
@@ -38,7 +38,7 @@ class _Mixer:
         if any(one.dtype != dtype for one in floats):
             # Not `to`, which would make real numbers of complex ones.
             self.module.double() if dtype == torch.float64 else self.module.float()
-            self.weights = [_on_cpu(parameter) for parameter in self.module.parameters()]
+            self.weights = [on_cpu(parameter) for parameter in self.module.parameters()]
         return self.weights
 
     def put(self) -> list[Tensor]:
@@ -120,7 +120,7 @@ class Answers:
         if asked["keep"]:
             trained = [one for one in parameters if one.requires_grad]
             mixer.inputs, mixer.outputs = [x_BTD, *trained], outputs
-        return {}, [_on_cpu(one) for one in outputs]
+        return {}, [on_cpu(one) for one in outputs]
 
     def _backward(self, asked: Asked) -> Answer:
         """The gradients of input and trained weights; and which of them there are not."""
@@ -138,7 +138,7 @@ class Answers:
             slopes = list(torch.autograd.grad(outputs, mixer.inputs, upstream, allow_unused=True))
         mixer.inputs, mixer.outputs = [], []
         missing = [i for i, slope in enumerate(slopes) if slope is None]
-        return {"missing": missing}, [_on_cpu(slope) for slope in slopes if slope is not None]
+        return {"missing": missing}, [on_cpu(slope) for slope in slopes if slope is not None]
 
     def _count(self, asked: Asked) -> Answer:
         """The work of one sequence in floating-point operations, and the bytes of the state."""
@@ -146,8 +146,3 @@ class Answers:
         work = work_of(mixer.module, torch.zeros(1, tokens, width, device=mixer.device))
         state = state_bytes(mixer.module, width=width, tokens=tokens)
         return {"work": work, "state": state}, []
-
-
-def _on_cpu(tensor: Tensor) -> Tensor:
-    """Returns the tensor as the link sends it; itself where it is so already."""
-    return tensor.detach().to("cpu").contiguous()

@@ -265,9 +265,13 @@ def _listen(
     """
     stage, outcome, garbled, killed = "start", None, "", False
     for line in lines:
+        if not line.endswith(b"\n"):
+            break  # the warden was killed as it spoke
         message = json.loads(line)  # the warden's own words: a fault here is ours
         if "said" not in message:
             end = End(**message)
+            if end.ended == "fault":
+                raise LabError(end.detail)
             if garbled:
                 return _Heard(Crashed(stage, garbled))
             if outcome is not None and end.detail == "exit status 0":

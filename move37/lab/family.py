@@ -34,32 +34,40 @@ if TYPE_CHECKING:
 _PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 SCRATCH_BYTES, SCRATCH_FILES = 64 << 20, 1_000  # in the folders of an examination at a time
 STDOUT_KEPT = 2_000  # last bytes of what is printed, kept as evidence when a process dies
+KEPT = ("CUDA_VISIBLE_DEVICES",)  # of the environment: which GPU is whose
+ENDING_SECONDS = 2.0  # from the closing of a pipe to the end of its process
 _LONGEST = 1 << 16  # of a message between the main process and the warden
 
 # What a process does with the descriptors that it is left.
 Act = Callable[..., None]
 
 
+@dataclass
+class _Member:
+    """What the warden knows of a process."""
+
+    scratch: str  # where it may write
+    printing: int  # where it can be read what it prints
+    began_bytes: int  # what it held when it began
+    printed: bytes = b""  # the last of it
+
+
 class Family:
-    """The warden's end: all processes of one examination, and the last that they printed."""
+    """The warden's end: all processes of one examination, and the last that each printed."""
 
     def __init__(self, bounds: Confinement, candidate: Act) -> None:
         """Each process is bound so, with a folder of its own below the scratch folder."""
         prctl(PR_SET_CHILD_SUBREAPER, 1)  # grandchildren that lose their parent come to us
         self._bounds, self._candidate = bounds, candidate
-        self.printed, self._printing = os.pipe()
-        os.set_blocking(self.printed, False)
-        self._tail = b""
         # One question at a time, and shorter than what is sent as a whole.
         self.control, self._asking = socket.socketpair()
         self.main = 0
-        self._scratch: dict[int, str] = {}  # by the process that may write there
-        self._memory: dict[int, int] = {}  # what a process held when it began, in bytes
+        self._members: dict[int, _Member] = {}  # by process
 
     @property
     def folders(self) -> list[str]:
         """Where the processes that live may write."""
-        return list(self._scratch.values())
+        return [member.scratch for member in self._members.values()]
 
     def start_main(self, act: Act, *, trusted: bool) -> int:
         """Starts the process that speaks for all; returns the descriptor of its words.
@@ -74,52 +82,65 @@ class Family:
 
     def answer(self) -> bool:
         """Does what the main process asks for; False once it is gone."""
-        message = self.control.recv(_LONGEST)
-        if not message:
-            return False
-        asked = json.loads(message)
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            if message := self.control.recv(_LONGEST):
+                self._answer(json.loads(message))
+                return True
+        return False
+
+    def _answer(self, asked: dict[str, Any]) -> None:
         if asked["ask"] == "start":
             ours, theirs = socket.socketpair()
             with ours, theirs:
                 process = self._start(self._candidate, theirs.fileno())
                 told = json.dumps({"process": process}).encode()
                 socket.send_fds(self.control, [told], [ours.fileno()])
-            return True
+            return
         process = asked["process"]
         answer: dict[str, Any] = {}
         if asked["ask"] == "peak":
-            answer["bytes"] = max(0, held(process, "VmHWM") - self._memory.get(process, 0))
+            answer["bytes"] = max(0, held(process, "VmHWM") - self._members[process].began_bytes)
         elif asked["ask"] == "ended":
             answer = self.end_of(process)._asdict()
         else:
             self._end(process)
         self.control.send(json.dumps(answer).encode())
-        return True
 
     def end_of(self, process: int) -> End:
         """Returns how a process ended that has closed its pipe; one may also go on."""
-        for _ in range(100):
+        deadline = time.monotonic() + ENDING_SECONDS
+        while time.monotonic() < deadline:
             status = ending(process)
             if status is not None:
-                return End(*status, self.last_printed())
+                return End(*status, self.last_printed(process))
+            self.read_printed()  # it may wait for that
             time.sleep(0.005)
-        return End("exit", "closed its pipe and went on", self.last_printed())
+        return End("exit", "closed its pipe and went on", self.last_printed(process))
 
-    def last_printed(self) -> str:
-        """Returns the last that the processes have printed."""
-        with contextlib.suppress(BlockingIOError):
-            while data := os.read(self.printed, 1 << 16):
-                self._tail = (self._tail + data)[-STDOUT_KEPT:]
-        return self._tail.decode(errors="replace")
+    def last_printed(self, process: int | None = None) -> str:
+        """Returns the last that a process has printed, by default the one that began last."""
+        self.read_printed()
+        member = self._members[process or max(self._members)]
+        return member.printed.decode(errors="replace")
+
+    def read_printed(self) -> None:
+        """Takes what the processes have printed, so that none waits for it."""
+        for member in self._members.values():
+            with contextlib.suppress(BlockingIOError):
+                while data := os.read(member.printing, 1 << 16):
+                    member.printed = (member.printed + data)[-STDOUT_KEPT:]
 
     def _start(self, act: Act, *descriptors: int, trusted: bool = False) -> int:
         scratch = tempfile.mkdtemp(dir=self._bounds.scratch)
+        # Each has a pipe of its own: what two share, they could talk by.
+        reading, writing = os.pipe()
         process = os.fork()
         if process == 0:
             bounds = replace(self._bounds, scratch=Path(scratch))
-            _become(bounds, self._printing, act, descriptors, trusted=trusted)
-        self._scratch[process] = scratch
-        self._memory[process] = held(process, "VmRSS")
+            _become(bounds, writing, act, descriptors, trusted=trusted)
+        os.close(writing)
+        os.set_blocking(reading, False)
+        self._members[process] = _Member(scratch, reading, held(process, "VmRSS"))
         return process
 
     def _end(self, process: int) -> None:
@@ -127,12 +148,14 @@ class Family:
         _kill_group(process)
         with contextlib.suppress(ChildProcessError):
             os.waitpid(process, 0)
-        remove(self._scratch.pop(process))
-        kill(set(children()) - self._scratch.keys())
+        member = self._members.pop(process)
+        os.close(member.printing)
+        remove(member.scratch)
+        kill(set(children()) - self._members.keys())
 
     def end_all(self) -> None:
         """Kills all processes, and whatever of their offspring has come to us."""
-        for process in self._scratch:
+        for process in self._members:
             _kill_group(process)
         deadline = time.monotonic() + 2
         while time.monotonic() < deadline:
@@ -208,8 +231,9 @@ def _become(
         os.dup2(printing, 1)
         os.dup2(printing, 2)
         os.chdir(bounds.scratch)
+        kept = {name: os.environ[name] for name in KEPT if name in os.environ}
         os.environ.clear()
-        os.environ.update({"HOME": str(bounds.scratch), "TMPDIR": str(bounds.scratch)})
+        os.environ.update(kept | {"HOME": str(bounds.scratch), "TMPDIR": str(bounds.scratch)})
         for descriptor in _open_descriptors() - {0, 1, 2, *descriptors}:
             with contextlib.suppress(OSError):  # the one that listed them is closed already
                 os.close(descriptor)

@@ -45,7 +45,7 @@ class Link:
     def send(self, data: dict[str, Any], tensors: Sequence[Tensor] = ()) -> None:
         """Sends a line, and the numbers of tensors; raises Closed."""
         line = json.dumps(data, allow_nan=False).encode() + b"\n"
-        parts = [memoryview(line), *map(_memory, tensors)]
+        parts = [memoryview(line), *map(memory_of, tensors)]
         try:
             while parts:
                 parts = _after(parts, os.writev(self._descriptor, parts[:_PARTS]))
@@ -58,7 +58,7 @@ class Link:
 
     def fill(self, tensors: Sequence[Tensor]) -> None:
         """Fills the tensors with the numbers that follow the last line; raises Closed."""
-        parts = list(map(_memory, tensors))
+        parts = list(map(memory_of, tensors))
         for part in parts:  # what was read already
             count = min(len(self._held), len(part))
             part[:count], self._held = self._held[:count], self._held[count:]
@@ -116,9 +116,14 @@ def _after(parts: list[memoryview], count: int) -> list[memoryview]:
     return left
 
 
-def _memory(tensor: Tensor) -> memoryview:
+def memory_of(tensor: Tensor) -> memoryview:
     """Returns the bytes of a contiguous tensor in the memory of this process, not copied."""
     size = tensor.numel() * tensor.element_size()
     if not size:
         return memoryview(bytearray())
     return memoryview((ctypes.c_char * size).from_address(tensor.data_ptr())).cast("B")
+
+
+def on_cpu(tensor: Tensor) -> Tensor:
+    """Returns the tensor as the link sends it; itself where it is so already."""
+    return tensor.detach().to("cpu").contiguous()

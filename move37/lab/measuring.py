@@ -7,11 +7,11 @@
                                          <--------   outputs, gradients
 
 Covered: a program that changes PyTorch, the loss, the optimiser, the dice, the clock, or the pipe
-changes its own process only. It sees no label; it learns by the weights that are held here, for
-it is scored in a process that was never trained, and asked for the same sequences with other ends
-in another that has never seen them.
+changes its own process only. The process that is trained sees no held-out row. What is learned is
+learned in the weights that are held here: it is scored in a process that was never trained, and
+asked for the same sequences with other ends in another that has never seen them.
 Not covered: verdicts of checks, floating-point operations and state sizes are counted in the
-candidate's process.
+candidate's process; gradients may be anything; held-out rows come from public dice.
 """
 
 from collections.abc import Callable
@@ -65,7 +65,7 @@ def measure(assignment: Assignment, start: Start, report: Callable[[str], None])
         return Examined(Crashed(stage, str(error)), error.killed)
     except Garbled as error:
         return Examined(Crashed(stage, str(error)))
-    except (RuntimeError, ValueError, MemoryError) as error:
+    except (RuntimeError, ValueError, TypeError, ArithmeticError, MemoryError) as error:
         # PyTorch refused what the candidate is, for example its memory: one more crash, and told.
         return Examined(Crashed(stage, f"it could not be measured: {error!r}"))
 

@@ -11,13 +11,14 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from move37.lab.link import Closed, Flood, Link, name_of
+from move37.lab.link import Closed, Flood, Link, name_of, on_cpu
 from move37.lab.words import End, Garbled, as_list, as_object, expect
 from move37.nn.language_model import TooLarge
 from move37.records import TaskBudget
 
 DTYPES = ("float32", "float64")
 OTHERS = ("bfloat16", "float16", "complex64", "complex128", "int64")  # that weights may have
+DIMENSIONS = 8  # of a weight, at most
 # What an answer to each question has to name.
 ANSWERS: dict[str, set[str]] = {
     "build": {"mixer", "weights", "trained", "has_loss"},
@@ -110,8 +111,8 @@ class Mixers:
             size = {"tokens": self._budget.length, "width": self._budget.model.width}
             said = self.ask({"ask": "count", "mixer": number} | size)
             work, state = said["work"], said["state"]
-            if type(work) is not int or type(state) not in (int, type(None)):
-                raise Garbled(f"a count of {str(said)[:80]}")
+            if not _is_count(work) or not (state is None or _is_count(state)):
+                raise Garbled("a count that is none")
             works.append(work)
             states.append(state)
         return sum(works), states
@@ -143,13 +144,18 @@ class Mixers:
         dtype, shape = told[0], told[1:]
         if dtype in OTHERS:
             raise Failed(f"a weight is {dtype}: expected float32, and casts in the computation")
-        if dtype not in DTYPES or not all(type(size) is int and size >= 0 for size in shape):
-            raise Garbled(f"weights of {str(described)[:80]}")
-        self._left -= math.prod(shape)
+        if dtype not in DTYPES or not all(map(_is_count, shape)) or len(shape) > DIMENSIONS:
+            raise Garbled("weights of no type or shape")
+        # Each size alone, too: one of nothing makes nothing of all others.
+        self._left -= max(math.prod(shape), *shape, 0)
         if self._left < 0:
             whole = self._budget.model.parameters
             raise TooLarge(f"the mixers have more parameters than the whole model, {whole:,}")
         return torch.empty(shape, dtype=getattr(torch, dtype))
+
+
+def _is_count(data: object) -> bool:
+    return type(data) is int and 0 <= data < 2**53
 
 
 class RemoteMixer(nn.Module):
@@ -193,7 +199,7 @@ class _Remote(torch.autograd.Function):
             "train": mixer.training,
             "keep": keep,
         }
-        mixer.mixers.ask(question, [_on_cpu(one) for one in inputs])
+        mixer.mixers.ask(question, [on_cpu(one) for one in inputs])
         outputs = [torch.empty(x_BTD.shape, dtype=x_BTD.dtype)]
         if keep and isinstance(mixer, RemoteMixerWithLoss):
             outputs.append(torch.empty((), dtype=x_BTD.dtype))
@@ -204,7 +210,7 @@ class _Remote(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *slopes: Tensor) -> tuple[Tensor | None, ...]:
         question = {"ask": "backward", "mixer": ctx.mixer.number}
-        said = ctx.mixer.mixers.ask(question, [_on_cpu(slope) for slope in slopes])
+        said = ctx.mixer.mixers.ask(question, [on_cpu(slope) for slope in slopes])
         missing = as_list(said["missing"])
         trained = [0, *(i for i, one in enumerate(ctx.like) if i and one.requires_grad)]
         found = [place for i, place in enumerate(trained) if i not in missing]
@@ -214,8 +220,3 @@ class _Remote(torch.autograd.Function):
         for place, gradient in zip(found, given, strict=True):
             gradients[place] = gradient.to(slopes[0].device)
         return None, None, *gradients
-
-
-def _on_cpu(tensor: Tensor) -> Tensor:
-    """Returns the tensor as the link sends it; itself where it is so already."""
-    return tensor.detach().to("cpu").contiguous()

@@ -75,7 +75,8 @@ def main(control_fd: int) -> None:
     wardens: set[int] = set()
     while True:
         ready, _, _ = select.select([control], [], [], SWEEP_SECONDS)
-        wardens &= set(children())
+        # The list of children may lack one while another ends.
+        wardens = {one for one in wardens if os.path.exists(f"/proc/{one}")}
         kill(set(children()) - wardens)
         if not ready:
             continue
@@ -91,10 +92,11 @@ def main(control_fd: int) -> None:
             control.close()
             status = 1
             try:
-                warden(socket.socket(fileno=descriptors[0]), folder)
+                office = socket.socket(fileno=descriptors[0])
+                warden(office, folder)
                 status = 0
-            except BaseException:
-                traceback.print_exc()  # our own fault: the office sees the socket close
+            except BaseException:  # our own fault, or the machine's
+                _say(office, End("fault", traceback.format_exc(), "")._asdict())
                 raise
             finally:
                 sys.stderr.flush()
@@ -149,22 +151,23 @@ def _watch(office: socket.socket, family: Family, words: int, seconds: float) ->
     looked = time.monotonic()  # when processes and files were counted
     line, total, lines = b"", 0, 0
     with selectors.DefaultSelector() as selector:
-        for source in (words, family.printed, family.control, office):
+        for source in (words, family.control, office):
             selector.register(source, selectors.EVENT_READ)
         while True:
             left = deadline - time.monotonic()
             if left <= 0:
                 return end("time", f"still running after {seconds:g} s")
-            # Woken twice a second: a grandchild may hold the pipe of a child that is gone.
-            for key, _ in selector.select(min(left, 0.5)):
+            # Woken often: one that prints waits for it, and a grandchild may hold the pipe of a
+            # child that is gone.
+            for key, _ in selector.select(min(left, LOOK_SECONDS)):
                 if key.fileobj is office:
-                    if not office.recv(1):  # the office is gone
-                        return end("time", "the office closed")
-                elif key.fileobj is family.control:
+                    with contextlib.suppress(ConnectionResetError):
+                        if office.recv(1):
+                            continue
+                    return end("time", "the office closed")
+                if key.fileobj is family.control:
                     if not family.answer():
                         selector.unregister(family.control)
-                elif key.fd == family.printed:
-                    family.last_printed()
                 elif data := os.read(words, 65536):
                     *complete, line = (line + data).split(b"\n")
                     total, lines = total + len(data), lines + len(complete)
@@ -174,6 +177,7 @@ def _watch(office: socket.socket, family: Family, words: int, seconds: float) ->
                         _say(office, {"said": one.decode(errors="replace")})
                 else:  # the process ends now, or is ended
                     return family.end_of(family.main)
+            family.read_printed()
             status = ending(family.main)
             if status is not None and not _readable(words):
                 return end(*status)

@@ -146,10 +146,12 @@ def fit(
     seed: int,
     stops: Sequence[Stop] = (),
     device: str = "cpu",
+    examined: LanguageModel | None = None,
     progress: Callable[[float], None] = lambda share: None,
 ) -> Fit:
     """Trains the model in place, and returns how it learned.
 
+    With `examined`, that model is given the weights and scored, so that this one never is.
     Raises Diverged when the loss becomes NaN or infinite.
     """
     what = task(budget.task)
@@ -179,7 +181,10 @@ def fit(
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         if step in due:
-            point = evaluate(model, what, held_out, tokens=step * step_tokens, device=device)
+            if examined is not None:
+                examined.load_state_dict(model.state_dict())
+            scored = model if examined is None else examined
+            point = evaluate(scored, what, held_out, tokens=step * step_tokens, device=device)
             curve.append(point)
             progress(step / steps)
             if step < steps and _behind(point, budget.task, stops):

@@ -377,7 +377,8 @@ def test_what_a_child_says_can_be_stored_and_printed(lab: Lab) -> None:
 )
 def test_a_cheat_that_waits_for_the_score_is_found_there(lab: Lab, cheat: str, check: str) -> None:
     source = (CHEATS / f"{cheat}.py").read_text()
-    outcome = lab.examine(assignment(SMOKE, source, seeds=(0,)))
+    budgets = tuple(replace(budget, tokens=3 * budget.tokens) for budget in SMOKE.budgets)
+    outcome = lab.examine(assignment(SMOKE, source, seeds=(0,), budgets=budgets))
     assert isinstance(outcome, Rejected), outcome
     assert outcome.check == check
     assert "train" in outcome.evidence

@@ -109,7 +109,7 @@ def test_weights_that_the_optimiser_does_not_take_are_a_crash_that_says_so(
     assert f"a weight is {dtype}" in outcome.error
 
 
-def test_weights_that_the_memory_does_not_take_are_a_crash(lab: Lab) -> None:
+def test_weights_that_no_model_has_room_for_are_refused(lab: Lab) -> None:
     source = MIXER.format(more="self.large = nn.Linear(10_000, 10_000)", output="x_BTD")
     outcome = lab.examine(assignment(SMOKE, source, seeds=(0,), checks=()))
     assert isinstance(outcome, Rejected)
