@@ -48,7 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "lab.link": {"lab.words"},
     "lab.remote": {"records", "lab.link", "lab.words", "nn"},
     "lab.measuring": {"records", "lab.remote", "lab.words", "lab.scoring"},
-    "lab.scoring": {"records", "lab.remote", "nn", "tasks", "train"},
+    "lab.scoring": {"records", "lab.link", "lab.remote", "nn", "tasks", "train"},
     # Within it: no task.
     "lab.answering": {"records", "lab.link", "lab.loading", "lab.worker", "nn"},
     "lab.worker": {"records", "lab.loading", "verify", "nn"},
