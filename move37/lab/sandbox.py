@@ -43,7 +43,7 @@ SYSTEM = (
 )
 DEVICES = ("/dev/null", "/dev/zero", "/dev/urandom", "/dev/random")
 OPEN_FILES = 256
-FILE_BYTES = 1 << 20  # of one file: those that have lost their name are not counted
+FILE_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)

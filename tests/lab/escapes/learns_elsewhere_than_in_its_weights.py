@@ -1,6 +1,7 @@
-"""Held by measuring: weights that nobody counts, and an optimiser of its own.
+"""Held by measuring: weights that nobody counts, and an optimiser of its own:
+it is scored without them.
 
-Told as: something else than weights was learned
+Told as: Measured(checks=()
 """
 
 import torch
