@@ -157,7 +157,7 @@ LAPTOP = Preset(
         TaskBudget("recall", 215 * 1536, 64, 24, 7e-3, _SMALL),
         TaskBudget("state tracking", 160 * 1536, 64, 24, 1e-2, _SMALL),
     ),
-    # So short a budget is a matter of luck for recall. On these two, of thirty that were tried,
+    # So short a budget is a matter of luck for recall. On these two of some that were tried,
     # softmax attention and both delta rules learn it.
     seeds=(18, 27),
     proposals=20,

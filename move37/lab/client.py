@@ -152,7 +152,7 @@ class Lab:
             except (TimeoutError, BrokenPipeError, ConnectionResetError, EOFError):
                 if self._closed:
                     raise LabError("the lab is closed") from None
-                # Only the child could have stopped or killed it.
+                # The machine killed it, or an unconfined candidate did.
                 told = "the process that watches over the child is gone"
                 return _Heard(Crashed(stage[0], told), killed=True)
 

@@ -37,7 +37,10 @@ class Examined(NamedTuple):
 
 
 def measure(assignment: Assignment, start: Start, report: Callable[[str], None]) -> Examined:
-    """Returns how the examination ended; `report` is told each stage as it begins."""
+    """Returns how the examination ended; `report` is told each stage as it begins.
+
+    Raises what is no candidate's fault, such as NotReady.
+    """
     stage = "start"
 
     def enter(name: str) -> None:
@@ -52,10 +55,12 @@ def measure(assignment: Assignment, start: Start, report: Callable[[str], None])
             return Examined(checks)
         due = [(seed, budget) for seed in assignment.seeds for budget in assignment.budgets]
         measurements = []
-        for seed, budget in due:
+        if due:
             # Only now, and only here: no candidate's process holds the tasks in its memory.
-            from move37.lab.scoring import measured
+            from move37.lab.scoring import measured, prepare
 
+            prepare(assignment.budgets)
+        for seed, budget in due:
             told = measured(assignment, budget, seed, start, enter)
             if isinstance(told, CheckResult):
                 return Examined(Rejected(told.check, told.evidence, (*checks, told)))

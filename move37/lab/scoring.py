@@ -7,7 +7,7 @@ their ends.
 
 import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -40,6 +40,21 @@ SCORED_TOLERANCE = 1e-3
 SAME_TOLERANCE = 1e-3
 
 
+class NotReady(Exception):
+    """A task cannot give its batches: our fault, or the installation's, and no candidate's."""
+
+
+def prepare(budgets: Sequence[TaskBudget]) -> None:
+    """Draws from each task once; raises NotReady if one cannot."""
+    for budget in budgets:
+        what = task(budget.task)
+        try:
+            what.held_out(batch=budget.batch, length=budget.length)
+            next(what.train(seed=0, batch=budget.batch, length=budget.length))
+        except Exception as error:
+            raise NotReady(f"the task {budget.task!r} has no batches: {error}") from error
+
+
 def measured(
     assignment: Assignment,
     budget: TaskBudget,
@@ -64,7 +79,7 @@ def measured(
             flops = (work_of(model, example(budget, device)) + counted) / budget.length
             with start() as beside:
                 # The process that is trained never sees a held-out row.
-                examined = _restored(beside, budget, seed, drawn, device)
+                examined = _built(beside, budget, seed, device)
                 fitted = fit(
                     model,
                     budget,

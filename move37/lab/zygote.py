@@ -125,8 +125,8 @@ def warden(office: socket.socket, folder: str) -> None:
     """Runs one examination in processes of its own, and tells the office its words and its end.
 
     From the office comes one line, the request. To the office go lines of JSON: {"said": text}
-    for each line of the main process, and at last {"ended": "exit" | "signal" | "time" | "flood",
-    "detail": text, "printed": text}.
+    for each line of the main process, and at last how it ended, as `End` has it; "fault" if the
+    warden itself failed.
     """
     with office.makefile("rb") as lines:
         request = json.loads(lines.readline())

@@ -57,16 +57,15 @@ def operators() -> str:
     """Returns signature and first sentence of every operator that a program may use."""
     folder = Path(__file__).parents[1] / "nn" / "ops"
     documented = _functions(folder / "reference.py")
+    written = _functions(folder / "__init__.py")
+    names = [name for name in written if not name.startswith("_") and not name.endswith("_step")]
+    # What `ops` passes on as it is; not softmax attention, which is quadratic.
+    names += ["momentum_delta_rule", "short_convolution", "sliding_window_attention"]
     shown = []
-    for name, function in _functions(folder / "__init__.py").items():
-        if name.startswith("_") or name.endswith("_step"):
-            continue
+    for name in names:
+        function = written.get(name) or documented[name]
         told = ast.get_docstring(documented.get(name, function)) or ""
         sentence = " ".join(told.split("\n\n")[0].split())
-        shown.append(f"    ops.{name}({ast.unparse(function.args)})\n        {sentence}")
-    for name in ("momentum_delta_rule", "short_convolution", "sliding_window_attention"):
-        function = documented[name]
-        sentence = " ".join((ast.get_docstring(function) or "").split("\n\n")[0].split())
         shown.append(f"    ops.{name}({ast.unparse(function.args)})\n        {sentence}")
     return "\n".join(shown)
 

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from move37.lab.client import Lab
+from move37.lab.client import Lab, LabError
 from move37.lab.link import Closed, Flood, Link
 from move37.lab.loading import load_mixer
 from move37.lab.words import Garbled
@@ -114,6 +114,14 @@ def test_weights_that_no_model_has_room_for_are_refused(lab: Lab) -> None:
     outcome = lab.examine(assignment(SMOKE, source, seeds=(0,), checks=()))
     assert isinstance(outcome, Rejected)
     assert "more parameters than the whole model" in outcome.evidence
+
+
+def test_a_task_that_has_no_batches_is_no_candidates_fault(lab: Lab) -> None:
+    recall = next(budget for budget in SMOKE.budgets if budget.task == "recall")
+    made = assignment(SMOKE, PROGRAMS["no weights"], seeds=(0,), checks=())
+    too_long = replace(made, budgets=(replace(recall, length=4_000),))
+    with pytest.raises(LabError, match="the task 'recall' has no batches"):
+        lab.examine(too_long)
 
 
 def test_memory_and_time_are_measured_in_both_processes(lab: Lab) -> None:
