@@ -10,10 +10,12 @@ import contextlib
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -120,9 +122,11 @@ class Lab:
         progress: Progress,
         verdict: Callable[[CheckResult], None] = lambda check: None,
     ) -> Outcome | Audited:
+        started = time.monotonic()
         for _ in range(ATTEMPTS):
             heard = self._try(request, understand, progress, verdict)
-            if not heard.killed:
+            # All attempts together have the time of one, and that of the last.
+            if not heard.killed or time.monotonic() - started > request["seconds"]:
                 break
         return heard.outcome
 
@@ -202,11 +206,26 @@ class Lab:
         self._control.sendmsg([b"x"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, rights)])
 
     def _start(self) -> None:
+        """Starts the zygote; one that is killed before it is ready is started again."""
+        for _ in range(ATTEMPTS):
+            status = self._start_once()
+            if status is None:
+                return
+            if -status not in (signal.SIGKILL, signal.SIGTERM):
+                break
+        raise LabError(
+            f"the process that holds torch ended with status {status} before it was ready; "
+            "its message stands above: `move37 doctor` checks the installation"
+        )
+
+    def _start_once(self) -> int | None:
+        """Starts the zygote; returns the exit status of one that ended before it was ready."""
         if self._control is not None:
             self._control.close()
         if self._process is not None:  # killed, or about to be gone
             self._process.kill()
             self._process.wait()
+        self._control = None
         ours, theirs = socket.socketpair()
         kept = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
         threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -219,25 +238,31 @@ class Lab:
         )
         theirs.close()
         ours.settimeout(START_SECONDS)
-        with contextlib.suppress(ConnectionResetError):
-            with ours.makefile("rb") as lines:
+        said = b""
+        try:
+            with contextlib.suppress(ConnectionResetError), ours.makefile("rb") as lines:
                 said = lines.readline()
-            if said:
-                told = json.loads(said)
-                self._folders.append(told["folder"])
-                try:
-                    self._look_at([Layer(*layer) for layer in told["layers"]])
-                except InputError:
-                    ours.close()  # the zygote ends with it: no later call may use it
-                    self._process.wait()
-                    raise
-                self._control = ours
-                return
-        status = self._process.wait()
-        raise LabError(
-            f"the process that holds torch ended with status {status} before it was ready; "
-            "its message stands above: `move37 doctor` checks the installation"
-        )
+        except TimeoutError:
+            ours.close()
+            self._process.kill()
+            self._process.wait()
+            raise LabError(
+                f"importing torch took more than {START_SECONDS:g} s: is the disk of "
+                f"{sys.prefix} very slow, or the machine out of memory?"
+            ) from None
+        if not said.endswith(b"\n"):
+            ours.close()
+            return self._process.wait()
+        told = json.loads(said)
+        self._folders.append(told["folder"])
+        try:
+            self._look_at([Layer(*layer) for layer in told["layers"]])
+        except InputError:
+            ours.close()  # the zygote ends with it: no later call may use it
+            self._process.wait()
+            raise
+        self._control = ours
+        return None
 
 
 def _told(missing: Sequence[Layer]) -> str:

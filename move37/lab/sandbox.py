@@ -7,11 +7,12 @@
     network      a network namespace of its own, with nothing in it
     limits       memory, processor time, open files, file size
 
-Linux on x86-64 and ARM64, as root or not; what the system lacks is left out and told. On macOS only
-the limits exist (not tested there).
+Linux on x86-64 and ARM64, as root or not; what the system lacks is left out and told. On macOS the
+limits and Seatbelt exist, which takes the place of Landlock and of the calls that it names (written
+from its documentation, not tested there).
 Not covered: side channels, bugs of the kernel, whether a file exists and how large it is (Landlock
-lets anybody ask), files without a name that are still open, and what is in the process already: a
-candidate's program can read and change everything in the memory of its own process.
+lets anybody ask), and what is in the process already: a candidate's program can read and change
+everything in the memory of its own process.
 """
 
 import contextlib
@@ -81,6 +82,9 @@ def confine(what: Confinement) -> list[Layer]:
         ("files", "Landlock: reads Python and libraries, writes one folder", _restrict_files),
         ("calls", "seccomp: no sockets, processes, programs, tracing", _filter_calls),
     ]
+    if sys.platform == "darwin":
+        told = "Seatbelt: no network, processes, programs; reads Python and system, writes a folder"
+        layers = [layers[0], ("seatbelt", told, _fasten_seatbelt)]
     found = []
     for name, told, apply in layers:
         try:
@@ -177,7 +181,9 @@ def _last_error() -> str:
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _EXECUTE, _WRITE_FILE, _READ_FILE, _READ_DIR = (1 << bit for bit in range(4))
-_CHANGE = 0b11 << 4 | 1 << 7 | 1 << 8  # remove, make folders, make files
+# Make folders and files. Not remove them: a file without a name that is still open has a size that
+# nobody counts.
+_CHANGE = 1 << 7 | 1 << 8
 _ALL_OF_ABI_1 = (1 << 13) - 1
 _REFER, _TRUNCATE, _IOCTL = 1 << 13, 1 << 14, 1 << 15
 _NETWORK = 0b11  # bind and connect by TCP, from ABI 4
@@ -262,6 +268,49 @@ def _allow(libc: ctypes.CDLL, ruleset: int, path: Path, rights: int) -> None:
         os.close(descriptor)
 
 
+# ---------------------------------------------------------------- macOS: Seatbelt
+
+# What every process of the system reads, beside the folders of Python.
+MACOS = ("/usr/lib", "/usr/share", "/System", "/Library/Apple", "/private/var/db/dyld", "/dev")
+
+
+def _fasten_seatbelt(what: Confinement) -> None:
+    library = ctypes.CDLL("/usr/lib/libSystem.B.dylib", use_errno=True)
+    if not hasattr(library, "sandbox_init"):
+        raise _Missing("the system has no sandbox_init")
+    told = ctypes.c_char_p()
+    if library.sandbox_init(seatbelt(what.scratch).encode(), 0, ctypes.byref(told)) != 0:
+        raise _Missing(f"Seatbelt does not hold ({(told.value or b'').decode(errors='replace')})")
+
+
+def seatbelt(scratch: Path) -> str:
+    """Returns the profile of a process that may write to one folder."""
+    places = [*readable(), *map(Path, MACOS)]
+    read = " ".join(f"(subpath {_quoted(place)})" for place in [*places, scratch.resolve()])
+    hidden = " ".join(f"(subpath {_quoted(place)})" for place in withheld())
+    devices = " ".join(f"(literal {_quoted(Path(name))})" for name in DEVICES)
+    return "\n".join(
+        [
+            "(version 1)",
+            "(allow default)",
+            "(deny network*)",
+            "(deny process-fork)",
+            "(deny process-exec)",
+            "(deny signal (target others))",
+            "(deny file-read-data)",
+            f"(allow file-read-data {read})",
+            f"(deny file-read-data {hidden})",
+            "(deny file-write*)",
+            f"(allow file-write* (subpath {_quoted(scratch.resolve())}) {devices})",
+        ]
+    )
+
+
+def _quoted(path: Path) -> str:
+    text = str(path).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{text}"'
+
+
 # ---------------------------------------------------------------- calls: seccomp
 
 # name -> its number on x86-64 and on ARM64, None where there is none.
@@ -330,6 +379,7 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "mknodat": (259, 33),
     "symlink": (88, None),
     "symlinkat": (266, 36),
+    "openat2": (437, 437),  # whose flags no filter sees
     "link": (86, None),
     "linkat": (265, 37),
     "name_to_handle_at": (303, 264),
@@ -398,6 +448,9 @@ _COMMANDS = {
     "ioctl": ((16, 29), (0x8901, 0x8902)),
 }
 _CLONE_THREAD = 0x00010000
+# The calls that open a file, and where their flags stand; __O_TMPFILE asks for one without a name.
+_OPENS = {"open": ((2, None), 24), "openat": ((257, 56), 32)}
+_WITHOUT_NAME = 0x00400000
 _MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 _ABOVE_ALL = 0x40000000  # the x32 calls of x86-64 begin here
 
@@ -451,6 +504,10 @@ def _program(column: int, architecture: int, process: int) -> Sequence[Instructi
     for numbers_of_two in _SETS_LIMITS.values():  # of other processes: 0 is the own one
         code += [(_EQUAL, 0, 4, numbers_of_two[column]), (_LOAD, 0, 0, _FIRST)]
         code += [(_EQUAL, 0, 1, 0), allow, refuse]
+    for numbers_or_none, place in _OPENS.values():
+        if (number := numbers_or_none[column]) is not None:
+            code += [(_EQUAL, 0, 4, number), (_LOAD, 0, 0, place)]
+            code += [(_HAS, 0, 1, _WITHOUT_NAME), refuse, allow]
     for numbers_of_two, commands in _COMMANDS.values():
         code += [(_EQUAL, 0, 2 * len(commands) + 2, numbers_of_two[column]), (_LOAD, 0, 0, _SECOND)]
         for command in commands:

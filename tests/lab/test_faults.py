@@ -6,12 +6,14 @@ undisturbed.
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -95,6 +97,30 @@ def test_a_zygote_that_was_killed_is_started_anew(lab: Lab, undisturbed: Measure
     assert timeless(lab.examine(work())) == undisturbed
 
 
+def test_a_zygote_that_is_killed_before_it_is_ready_is_started_again(
+    undisturbed: Measured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[int] = []
+
+    class Popen(subprocess.Popen[bytes]):
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            super().__init__(*arguments, **named)
+            started.append(self.pid)
+            if len(started) == 1:
+                self.kill()
+
+    monkeypatch.setattr(subprocess, "Popen", Popen)
+    with Lab() as lab:
+        assert timeless(lab.examine(work())) == undisturbed
+    assert len(started) == 2
+
+
+def test_a_zygote_that_is_never_ready_is_the_labs_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "START_SECONDS", 0.05)
+    with Lab() as lab, pytest.raises(client.LabError, match="importing torch took more than"):
+        lab.examine(work())
+
+
 def test_several_examinations_survive_the_death_of_their_zygote(
     lab: Lab, undisturbed: Measured
 ) -> None:
@@ -120,6 +146,16 @@ def test_a_program_that_kills_itself_every_time_is_a_crash(lab: Lab, number: int
     assert f"was killed: {signal.Signals(number).name}" in outcome.error
     assert stages.count("load") == client.ATTEMPTS
     assert outcome.stage == "load"
+
+
+def test_a_program_that_kills_itself_late_has_no_further_attempt(lab: Lab) -> None:
+    """Or else it would have six times the time of others."""
+    wait = "os.sys.modules['time'].sleep(1.2)"
+    late = f"{REACH}{wait}\nos.kill(os.getpid(), {int(signal.SIGKILL)})"
+    stages: list[str] = []
+    outcome = lab.examine(replace(work(late), limit_seconds=2), stages.append)
+    assert isinstance(outcome, Crashed)
+    assert stages.count("load") == 2
 
 
 def test_a_program_that_ends_otherwise_is_tried_once(lab: Lab) -> None:

@@ -409,3 +409,16 @@ def test_whatever_a_folder_holds_it_is_removed(tmp_path: Path) -> None:
     (folder / "link").symlink_to(tmp_path)
     family.remove(str(folder))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_profile_for_macos_lets_one_folder_be_written_and_no_task_be_read() -> None:
+    """The text only: no machine with macOS was there to try it."""
+    lines = sandbox.seatbelt(Path('/tmp/a "b"')).splitlines()
+    assert "(deny network*)" in lines
+    writes = [line for line in lines if "file-write*" in line]
+    assert writes[0] == "(deny file-write*)"
+    assert writes[1].startswith('(allow file-write* (subpath "/tmp/a \\"b\\""))'[:-1])
+    tasks = Path(sandbox.__file__).parents[1] / "tasks"
+    hidden = lines.index(next(line for line in lines if f'(subpath "{tasks}")' in line))
+    assert lines[hidden].startswith("(deny file-read-data")
+    assert hidden > max(n for n, line in enumerate(lines) if line.startswith("(allow file-read"))
