@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from move37.history import History
 from move37.knowledge.retrieval import Library
 from move37.loop import Lab, Plan, Watch, brief_of, discover, try_one
 from move37.presets import Preset
@@ -68,22 +69,21 @@ def next_task(preset: Preset, path: Path, *, seed: int | None = None) -> Task:
 
     Another `seed` than the store's draws another parent and other references.
     """
-    records: list[Record] = []
-    lessons: list[Lesson] = []
+    history = History()
     claims: list[Claim] = []
     settings: dict[str, Any] = {}
     if path.exists():
         with Store.open(path, write=False) as store:
             settings = store.settings()
             store.check_settings(plan_of(preset, settings).settings)
-            records, lessons, claims = store.records(), store.lessons(), store.claims()
+            history, claims = History(store.records(), store.lessons()), store.claims()
     plan = plan_of(preset, settings)
     plan = plan if seed is None else replace(plan, seed=seed)
-    done, baselines = len({record.experiment for record in records}), len(preset.baselines)
+    done, baselines = history.experiments, len(preset.baselines)
     number = max(done, baselines) + len(claims)
     due = max(0, baselines - done)
     cold = Brief(number, 0, "", None, references=(), lessons=(), failures=())
-    brief = cold if due else brief_of(plan, number, records, lessons)
+    brief = cold if due else brief_of(plan, number, history)
     measuring = tuple(claim.name for claim in claims)
     text = document(brief, preset.budgets[0].model, Library())
     head = _head(number, brief.parent, due, measuring)
@@ -156,7 +156,8 @@ def submit(
                 store.keep_settings(plan.settings)
                 for _ in discover(plan, Composer(), lab, store, watch):
                     pass  # the composer is not asked: the plan ends with the baselines
-            records, lesson = try_one(plan, proposal, parent, lab, store.records(), watch)
+            history = History(store.records())
+            records, lesson = try_one(plan, proposal, parent, lab, history, watch)
             records, lesson = store.append_next(records, lesson)
         return Submitted(records, lesson, store.records(), plan.form)
 

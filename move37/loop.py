@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from move37 import __version__
+from move37.history import History
 from move37.presets import CHECKS, Baseline, Preset
 from move37.records import (
     Assignment,
@@ -92,30 +93,30 @@ def discover(
     store: Keeper,
     watch: Watch = lambda experiment, name, stage: None,
     advisers: Advisers | None = None,
+    history: History | None = None,
 ) -> Iterator[tuple[list[Record], Lesson]]:
     """Runs experiments until the store holds as many as planned; yields each new one.
 
-    Without `advisers` no model is asked about an idea, and lessons are computed. Raises RunFailed
-    if a baseline fails, or the ruler that they are to be does not hold.
+    Without `advisers` no model is asked about an idea, and lessons are computed. `history` is what
+    the store holds, where it was read already; it grows. Raises RunFailed if a baseline fails, or
+    the ruler that they are to be does not hold.
     """
     advisers = advisers or Offline()
-    history, lessons = store.records(), store.lessons()
-    done = len({record.experiment for record in history})
+    history = History(store.records(), store.lessons()) if history is None else history
+    done = history.experiments
     baselines = len(plan.preset.baselines)
     if plan.preset.ruler and done >= baselines:
-        check_ruler(plan.preset.ruler, history)
+        check_ruler(plan.preset.ruler, history.baselines)
     pool = ThreadPoolExecutor(plan.workers, thread_name_prefix="experiment")
     running: deque[tuple[_Experiment, Future[list[Record]]]] = deque()
     try:
         while done < plan.experiments:
             number = done + len(running)
             while number < plan.experiments and _may_start(plan, number, done):
-                known, told = known_to(plan, number, history, lessons)
-                beside = [_known(r) for r in history[len(known) :] if r.step == 0]
+                known = known_to(plan, number, history)
+                beside = [_known(record) for record in history[len(known) :] if record.step == 0]
                 beside += [earlier.first for earlier, _ in running]
-                work = _Experiment(
-                    plan, researcher, lab, watch, number, known, told, beside, advisers
-                )
+                work = _Experiment(plan, researcher, lab, watch, number, known, beside, advisers)
                 running.append((work, pool.submit(work.run)))
                 number += 1
 
@@ -124,10 +125,11 @@ def discover(
             lesson = advisers.analyse(records, history)
             store.append(records, [lesson])  # first on disk, then in memory
             advisers.judge(records, history)
-            history, lessons, done = [*history, *records], [*lessons, lesson], done + 1
+            history.add(records, lesson)
+            done += 1
             yield records, lesson
             if plan.preset.ruler and done == baselines:
-                check_ruler(plan.preset.ruler, history)
+                check_ruler(plan.preset.ruler, history.baselines)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
 
@@ -137,7 +139,7 @@ def try_one(
     proposal: Proposal,
     parent: Record | None,
     lab: Lab,
-    history: list[Record],
+    history: History,
     watch: Watch = lambda experiment, name, stage: None,
     advisers: Advisers | None = None,
 ) -> tuple[list[Record], Lesson]:
@@ -146,13 +148,11 @@ def try_one(
     The program has one attempt. Nothing is written; the history has to hold the baselines.
     """
     advisers = advisers or Offline()
-    number = len({record.experiment for record in history})
+    number = history.experiments
     given = Brief(number, 0, "", parent, references=(), lessons=(), failures=())
     plan = replace(plan, preset=replace(plan.preset, attempts=1))
     told = _Given(proposal)
-    work = _Experiment(
-        plan, told, lab, watch, number, history, [], [], advisers=advisers, given=given
-    )
+    work = _Experiment(plan, told, lab, watch, number, history, [], advisers, given=given)
     records = work.run()
     return records, advisers.analyse(records, history)
 
@@ -167,30 +167,23 @@ class _Given:
         return self.proposal
 
 
-def known_to(
-    plan: Plan, number: int, records: Sequence[Record], lessons: Sequence[Lesson]
-) -> tuple[list[Record], list[Lesson]]:
-    """Returns those, in order, that this experiment may know; a baseline knows none."""
+def known_to(plan: Plan, number: int, history: History) -> History:
+    """Returns what this experiment may know; a baseline knows nothing."""
     baselines = len(plan.preset.baselines)
     border = 0 if number < baselines else visible(plan.preset.selection, number, baselines)
-    return (
-        [record for record in records if record.experiment < border],
-        [lesson for lesson in lessons if lesson.experiment < border],
-    )
+    return history.until(border)
 
 
 def brief_of(
     plan: Plan,
     number: int,
-    known: Sequence[Record],
-    lessons: Sequence[Lesson],
+    known: History,
     failures: Sequence[Record] = (),
 ) -> Brief:
     """Returns the brief of this experiment, after the attempts that failed."""
     return draw_brief(
         plan.preset.selection,
         known,
-        lessons,
         experiment=number,
         attempt=len(failures),
         seed=plan.seed,
@@ -228,8 +221,7 @@ class _Experiment:
     lab: Lab
     watch: Watch
     number: int
-    known: list[Record]
-    lessons: list[Lesson]
+    known: History
     beside: list[Future[First]]  # those between the brief's horizon and this one
     advisers: Advisers
     first: Future[First] = field(default_factory=Future)
@@ -253,9 +245,7 @@ class _Experiment:
         records: list[Record] = []
         for _ in range(preset.attempts):
             self.watch(self.number, "", "propose")
-            brief = self.given or brief_of(
-                self.plan, self.number, self.known, self.lessons, records
-            )
+            brief = self.given or brief_of(self.plan, self.number, self.known, records)
             outcome: Outcome | None = None
             try:
                 candidate = Candidate.of(self.researcher.propose(brief))
@@ -264,10 +254,10 @@ class _Experiment:
             if not records:
                 self.first.set_result((self.number, candidate.proposal))
             parents = (brief.parent.candidate.id,) if brief.parent else ()
-            tried = [(r.experiment, r.candidate.proposal) for r in [*self.known, *records]]
+            tried = [(r.experiment, r.candidate.proposal) for r in records]
             tried += [first.result() for first in self.beside]
-            outcome = outcome or repeats(candidate.proposal, tried)
-            outcome = outcome or self.advisers.known(brief, candidate.proposal, tried)
+            outcome = outcome or repeats(candidate.proposal, tried, self.known)
+            outcome = outcome or self.advisers.known(brief, candidate.proposal, tried, self.known)
             if outcome is not None:
                 records.append(self._record(len(records), candidate, parents, outcome))
                 continue
@@ -281,16 +271,14 @@ class _Experiment:
         """Spends further seeds where the first left it open, and doubts what is too good."""
         first = records[-1]
         candidate, parents = first.candidate, first.parents
-        everything = [*self.known, *records]
         for seed in self.plan.preset.seeds[1:]:
-            if not question_is_open(everything, candidate.id):
+            if not question_is_open(self.known, records, candidate.id):
                 break
             assignment = replace(self._assignment(candidate, seeds=(seed,)), checks=())
             records.append(self._examine(len(records), candidate, parents, assignment))
-            everything = [*self.known, *records]
             if not isinstance(records[-1].outcome, Measured):
                 return records
-        if too_good(everything, candidate.id):
+        if too_good(self.known, records, candidate.id):
             assignment = replace(self._assignment(candidate, seeds=()), level="full")
             records.append(self._examine(len(records), candidate, parents, assignment))
         return records
@@ -317,10 +305,7 @@ class _Experiment:
 
     def _stops(self) -> tuple[Stop, ...]:
         return stops_from(
-            measurement
-            for record in self.known
-            if record.candidate.proposal.is_baseline
-            for measurement in _measurements(record)
+            measurement for record in self.known.baselines for measurement in _measurements(record)
         )
 
     def _examine(

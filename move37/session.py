@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from move37 import terminal
+from move37.history import History
 from move37.lab.client import Lab
 from move37.loop import Plan, assignment, brief_of, discover, known_to
 from move37.presets import Preset
@@ -34,7 +35,7 @@ from move37.research.advisers import Advisers
 from move37.research.composer import Composer
 from move37.research.researcher import Researcher
 from move37.search.fitness import form_of
-from move37.search.leaderboard import Row, leaderboard
+from move37.search.leaderboard import Row, leaderboard, row_of
 from move37.store.store import Store
 from move37.web.report import write_report
 
@@ -112,12 +113,12 @@ class Session:
         self._researcher, self._advisers = researcher or Composer(), advisers
         # With --json, text for people goes to the other stream.
         self.console = Console(stderr=as_json, highlight=False)
-        self.records, self.lessons = store.records(), store.lessons()
+        self.history = History(store.records(), store.lessons())
 
     @property
     def done(self) -> int:
         """Experiments in the store."""
-        return len({record.experiment for record in self.records})
+        return self.history.experiments
 
     def run(self) -> None:
         """Runs to the end of the plan. Raises RunFailed if that shows nothing."""
@@ -133,7 +134,7 @@ class Session:
                     with contextlib.suppress(RunFailed):  # the first failure is told
                         self._write_report()  # of what there is
                     raise
-        elif self.records:
+        elif self.history:
             self._say(f"All {self.done} experiments are in {self.store.path} already.")
         self._finish()
 
@@ -170,12 +171,16 @@ class Session:
         started, before = time.monotonic(), self.done
         with progress:
             for records, lesson in discover(
-                plan, self._researcher, lab, self.store, progress.watch, self._advisers
+                plan,
+                self._researcher,
+                lab,
+                self.store,
+                progress.watch,
+                self._advisers,
+                self.history,
             ):
-                self.records += records
-                self.lessons.append(lesson)
-                rows = leaderboard(self.records, plan.form)
-                mine = next((r for r in rows if r.id == records[-1].candidate.id), None)
+                first = leaderboard(self.history, plan.form, most=1)
+                mine = row_of(self.history, records[-1].candidate.id, plan.form)
                 if self.as_json:
                     print(json.dumps({"records": to_data(records), "lesson": to_data(lesson)}))  # noqa: T201
                 elif tell:
@@ -183,7 +188,7 @@ class Session:
                 else:
                     line = terminal.experiment_line(records, lesson, mine)
                     self.console.print(line, no_wrap=True, overflow="ellipsis")
-                best = f"{rows[0].name} {rows[0].fitness:+.2f}" if rows else ""
+                best = f"{first[0].name} {first[0].fitness:+.2f}" if first else ""
                 worked, due = (
                     self._weight(before, self.done),
                     self._weight(self.done, plan.experiments),
@@ -231,7 +236,7 @@ class Session:
         self._say(f"\n[dim]{heading} ▲▼ vs parent[/]")
 
     def _finish(self) -> None:
-        rows = leaderboard(self.records, self.plan.form)
+        rows = leaderboard(self.history, self.plan.form)
         report = self._write_report()
         if self.as_json:
             print(json.dumps({"leaderboard": [fields_of(row) for row in rows]}))  # noqa: T201
@@ -239,7 +244,7 @@ class Session:
             self.console.print()
             self.console.print(terminal.leaderboard_table(rows, most=12))
             self.console.print(terminal.READING + "\n")
-            self.console.print(terminal.summary(self.records, rows, self._cold()))
+            self.console.print(terminal.summary(self.history, rows, self._cold()))
             best = next((row for row in rows if not row.is_baseline), None)
             self.console.print(f"\nStore   {self.store.path}\nReport  {report}")
             if best:
@@ -256,7 +261,7 @@ class Session:
         if any(not row.is_baseline for row in rows):
             return
         endings: dict[str, int] = {}
-        for record in self.records:
+        for record in self.history:
             if not record.candidate.proposal.is_baseline:
                 outcome = record.outcome
                 why = outcome.check if isinstance(outcome, Rejected) else "training"
@@ -271,24 +276,22 @@ class Session:
     def _cold(self) -> list[int]:
         return [
             record.experiment
-            for record in self.records
+            for record in self.history
             if not record.parents and not record.candidate.proposal.is_baseline
         ]
 
     def _write_report(self) -> Path:
         return write_report(
             self.store.path.parent,
-            records=self.records,
-            lessons=self.lessons,
+            records=self.history,
+            lessons=self.history.lessons,
             title=f"move37 {self.plan.preset.name}, seed {self.plan.seed}",
             form=self.plan.form,
             name=report_name(self.store.path),
         )
 
     def _tell_sample(self, number: int) -> None:
-        brief = brief_of(
-            self.plan, number, *known_to(self.plan, number, self.records, self.lessons)
-        )
+        brief = brief_of(self.plan, number, known_to(self.plan, number, self.history))
         if brief.parent is None:
             told = "The search is still cold: no parent, the researcher starts afresh."
         else:

@@ -8,7 +8,11 @@ and every number that is shown carries the interval that follows from it.
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from statistics import NormalDist
+from typing import Any, NamedTuple
+
+SERIES = 400  # up to so many degrees of freedom, the series of Student's t is summed
 
 
 class Noise(NamedTuple):
@@ -65,6 +69,74 @@ def run_noise(runs: Sequence[Mapping[int, float]]) -> Noise:
     return max(found, key=lambda noise: (noise.freedom, noise.deviation))
 
 
+class Table(NamedTuple):
+    """What the noise needs of a table of mixers by seeds, so that a row can be added to it."""
+
+    first: tuple[float, ...]  # taken off every row: no noise changes, and the sums stay small
+    rows: int
+    squares: float  # of all values
+    squared_means: float  # of all rows
+    columns: tuple[float, ...]  # sums
+
+    def plus(self, row: Sequence[float]) -> "Table":
+        """Returns the table with one more row."""
+        values = [value - first for value, first in zip(row, self.first, strict=True)]
+        return Table(
+            self.first,
+            self.rows + 1,
+            self.squares + sum(value**2 for value in values),
+            self.squared_means + (sum(values) / len(values)) ** 2,
+            tuple(one + value for one, value in zip(self.columns, values, strict=True)),
+        )
+
+    def noise(self) -> Noise:
+        """Returns `residual_noise` of the rows; there have to be two."""
+        columns = len(self.columns)
+        seeds = [one / self.rows for one in self.columns]
+        total = sum(seeds) / columns
+        left = self.squares - columns * self.squared_means
+        left += self.rows * (columns * total**2 - sum(seed**2 for seed in seeds))
+        freedom = (self.rows - 1) * (columns - 1)
+        return Noise(math.sqrt(max(0.0, left) / freedom), freedom)
+
+
+@dataclass(frozen=True)
+class RunNoise:
+    """`run_noise` of mixers that come one after the other. `plus` changes nothing."""
+
+    tables: Mapping[tuple[int, ...], Table] = field(default_factory=dict)  # by seeds
+    runs: "tuple[Mapping[int, float], Any] | None" = None  # the last, and those before it
+
+    def plus(self, run: Mapping[int, float]) -> "RunNoise":
+        """Returns the noise with one more mixer's values by seed."""
+        if len(run) < 2:
+            return self  # it tells nothing about noise
+        seeds = tuple(sorted(run))
+        tables = {
+            these: table.plus([run[seed] for seed in these]) if run.keys() >= set(these) else table
+            for these, table in self.tables.items()
+        }
+        if seeds not in tables:
+            rows = [[run[seed] for seed in seeds]]
+            before = self.runs
+            while before is not None:
+                earlier, before = before
+                if earlier.keys() >= set(seeds):
+                    rows.append([earlier[seed] for seed in seeds])
+            table = Table(tuple(rows[-1]), 0, 0.0, 0.0, (0.0,) * len(seeds))
+            for row in reversed(rows):
+                table = table.plus(row)
+            tables[seeds] = table
+        return RunNoise(tables, (run, self.runs))
+
+    def noise(self) -> Noise:
+        """Returns the noise of one run; raises ValueError if no two mixers share two seeds."""
+        found = [table.noise() for table in self.tables.values() if table.rows > 1]
+        if not found:
+            raise ValueError("noise needs two mixers that share two seeds")
+        return max(found, key=lambda noise: (noise.freedom, noise.deviation))
+
+
 def interval(mean: float, error: float, freedom: int, *, level: float = 0.95) -> Interval:
     """Returns the two-sided Student t interval around `mean` with standard error `error`."""
     reach = t_quantile(0.5 + level / 2, freedom) * error
@@ -82,9 +154,11 @@ def corrected_level(level: float, tried: int) -> float:
 
 @functools.cache
 def t_quantile(probability: float, freedom: int) -> float:
-    """Returns the quantile of Student's t; exact for whole degrees of freedom, to 1e-9."""
+    """Returns the quantile of Student's t; exact for whole degrees of freedom, to 1e-8."""
     if not 0.5 <= probability < 1 or freedom < 1:
         raise ValueError(f"expected 0.5 <= p < 1 and freedom >= 1, got {probability}, {freedom}")
+    if freedom > SERIES:
+        return _t_near_normal(probability, freedom)
     low, high = 0.0, 1.0
     while _t_distribution(high, freedom) < probability:
         high *= 2
@@ -94,6 +168,25 @@ def t_quantile(probability: float, freedom: int) -> float:
             (middle, high) if _t_distribution(middle, freedom) < probability else (low, middle)
         )
     return (low + high) / 2
+
+
+def _t_near_normal(probability: float, freedom: int) -> float:
+    """The expansion of the quantile around that of the normal distribution.
+
+    Abramowitz and Stegun, Handbook of Mathematical Functions, 26.7.5.
+    """
+    z = NormalDist().inv_cdf(probability)
+    coefficients = (
+        ((1, 1), 4),
+        ((3, 16, 5), 96),
+        ((-15, 17, 19, 3), 384),
+        ((-945, -1920, 1482, 776, 79), 92160),
+    )
+    t = z
+    for n, (factors, divisor) in enumerate(coefficients, start=1):
+        term = sum(factor * math.pow(z, 2 * i + 1) for i, factor in enumerate(factors))
+        t += term / (divisor * freedom**n)
+    return t
 
 
 def _t_distribution(t: float, freedom: int) -> float:

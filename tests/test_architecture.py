@@ -13,6 +13,7 @@ ROOT = Path(move37.__file__).parent
 OFFICE = {
     "records",
     "results",
+    "history",
     "statistics",
     "knowledge",
     "research",
@@ -24,10 +25,11 @@ COMPOSED = OFFICE | {"presets", "loop", "catalogue"}
 MAY_IMPORT: dict[str, set[str]] = {
     "records": set(),
     "results": {"records"},
+    "history": {"records", "results"},
     "statistics": {"records"},
     "knowledge": {"records"},
-    "research": {"records", "results", "statistics", "knowledge"},
-    "search": {"records", "results", "statistics"},
+    "research": {"records", "results", "history", "statistics", "knowledge"},
+    "search": {"records", "results", "history", "statistics"},
     "store": {"records"},
     "lab.client": {"records", "lab.sandbox", "lab.words"},
     "lab.sandbox": set(),

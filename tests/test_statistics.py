@@ -5,9 +5,14 @@ import random
 from statistics import NormalDist, mean, stdev
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from move37 import statistics
 from move37.statistics import (
+    SERIES,
     Interval,
+    RunNoise,
     corrected_level,
     interval,
     residual_noise,
@@ -105,6 +110,37 @@ def test_noise_rests_on_the_fullest_table_of_mixers_and_seeds() -> None:
 def test_noise_needs_two_mixers_that_share_two_seeds(runs: list[dict[int, float]]) -> None:
     with pytest.raises(ValueError, match="two mixers that share two seeds"):
         run_noise(runs)
+
+
+@given(
+    st.lists(
+        st.dictionaries(st.integers(0, 3), st.floats(-3, 3), max_size=4), min_size=2, max_size=12
+    )
+)
+def test_noise_of_mixers_that_come_one_by_one_is_that_of_all(runs: list[dict[int, float]]) -> None:
+    told = RunNoise()
+    for run in runs:
+        told = told.plus(run)
+    try:
+        expected = run_noise(runs)
+    except ValueError:
+        with pytest.raises(ValueError, match="two mixers that share two seeds"):
+            told.noise()
+        return
+    assert told.noise().freedom == expected.freedom
+    assert told.noise().deviation == pytest.approx(expected.deviation, rel=1e-6, abs=1e-6)
+
+
+@pytest.mark.parametrize("probability", [0.975, 0.9999, 0.9999995])
+@pytest.mark.parametrize("freedom", [SERIES, SERIES + 1, 3000])
+def test_the_expansion_of_students_t_is_the_sum_of_its_series(
+    probability: float, freedom: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    near = statistics._t_near_normal(probability, freedom)
+    monkeypatch.setattr(statistics, "SERIES", 10**9)
+    t_quantile.cache_clear()
+    assert near == pytest.approx(t_quantile(probability, freedom), abs=1e-8)
+    t_quantile.cache_clear()
 
 
 # ---------------------------------------------------------------- intervals

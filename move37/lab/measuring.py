@@ -17,7 +17,7 @@ candidate's process; gradients may be anything; held-out rows come from public d
 from collections.abc import Callable
 from typing import NamedTuple
 
-from move37.lab.remote import Failed, Process, Start, blamed
+from move37.lab.remote import Failed, Process, Start, blamed, is_of_the_device
 from move37.lab.words import Garbled, as_list, check_of, expect, one_of, stage_of
 from move37.records import (
     Assignment,
@@ -71,17 +71,10 @@ def measure(assignment: Assignment, start: Start, report: Callable[[str], None])
     except Garbled as error:
         return Examined(Crashed(stage, str(error)))
     except (RuntimeError, ValueError, TypeError, ArithmeticError, MemoryError) as error:
-        if _is_of_the_device(error):
+        if is_of_the_device(error):
             raise
         # PyTorch refused what the candidate is, for example its memory: one more crash, and told.
         return Examined(Crashed(stage, f"it could not be measured: {error!r}"))
-
-
-def _is_of_the_device(error: Exception) -> bool:
-    """Says whether the accelerator failed here, where no candidate's code runs."""
-    import torch  # loaded by now, if anything of it can have failed
-
-    return isinstance(error, getattr(torch, "AcceleratorError", ()))  # since PyTorch 2.8
 
 
 def _verified(

@@ -77,6 +77,11 @@ def blamed(process: Process) -> Iterator[None]:
         raise Failed(f"the process ended: {error}") from None
 
 
+def is_of_the_device(error: Exception) -> bool:
+    """Says whether the accelerator failed in this process, where no candidate's code runs."""
+    return isinstance(error, getattr(torch, "AcceleratorError", ()))  # since PyTorch 2.8
+
+
 class Mixers:
     """The mixers of one model, built in a candidate's process from the seeds of a model's."""
 

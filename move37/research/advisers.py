@@ -11,9 +11,16 @@ class Advisers(Protocol):
     """Nobody but the offline analyst, or a team of language models."""
 
     def known(
-        self, brief: Brief, proposal: Proposal, tried: Sequence[tuple[int, Proposal]]
+        self,
+        brief: Brief,
+        proposal: Proposal,
+        tried: Sequence[tuple[int, Proposal]],
+        history: Sequence[Record] = (),
     ) -> Rejected | None:
-        """Refuses an idea that was tried in another program; `tried` has experiments with it."""
+        """Refuses an idea that was tried in another program.
+
+        `tried` has those of experiments beside this one, `history` the records of older ones.
+        """
         ...
 
     def analyse(self, experiment: Sequence[Record], history: Sequence[Record]) -> Lesson:
@@ -33,6 +40,7 @@ class Offline:
         brief: Brief,  # noqa: ARG002  the same signature for all
         proposal: Proposal,  # noqa: ARG002
         tried: Sequence[tuple[int, Proposal]],  # noqa: ARG002
+        history: Sequence[Record] = (),  # noqa: ARG002
     ) -> Rejected | None:
         """Refuses nothing."""
         return None

@@ -5,13 +5,15 @@ were measured on the same seeds.
 """
 
 import contextlib
+from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from move37.history import History
 from move37.records import REFERENCE, Crashed, Lesson, Measured, Measurement, Record, Rejected
-from move37.results import results
-from move37.statistics import Interval, Noise, interval, run_noise
+from move37.results import Result, results
+from move37.statistics import Interval, Noise, RunNoise, interval
 
 # task -> how a weakness in it is told, in the words that the knowledge's triggers use
 WEAKNESS: Mapping[str, str] = {
@@ -53,15 +55,21 @@ def analyse(experiment: Sequence[Record], history: Sequence[Record]) -> Lesson:
     measured = [record for record in experiment if isinstance(record.outcome, Measured)]
     if not measured or isinstance(last.outcome, Rejected | Crashed):
         return _of_failure(experiment)
-    identity = last.candidate.id
-    runs = {r.candidate.id: r.measurements for r in results([*history, *experiment])}
-    noise = _noise(runs.values())
+    identity, known = last.candidate.id, History.of(history)
+    new = [one for one in results(experiment) if known.result(one.candidate.id) is None]
+    found = [*(known.result(one) for one in last.parents), *new]
+    found += [known.result(record.candidate.id) for record in known.baselines]
+    results_by_id = {one.candidate.id: one for one in found if one is not None}
+    if identity not in results_by_id and (before := known.result(identity)) is not None:
+        results_by_id[identity] = before
+    runs = {one: result.measurements for one, result in results_by_id.items()}
+    names = {one: result.candidate.proposal.name for one, result in results_by_id.items()}
+    noise = _noise(known, new)
     parent = next((one for one in last.parents if one in runs and one != identity), None)
-    names = {record.candidate.id: record.candidate.proposal.name for record in history}
     # A dict, since ties are broken by order, and the order of a set is not the same in every run.
     baselines = dict.fromkeys(
         record.candidate.id
-        for record in [*history, *experiment]
+        for record in [*known.baselines, *experiment]
         if record.candidate.proposal.is_baseline and record.candidate.id in runs
     )
     reference = next((one for one in baselines if names.get(one) == REFERENCE), None)
@@ -126,20 +134,41 @@ def _values(
     return values
 
 
-def _noise(runs: Iterable[Sequence[Measurement]]) -> dict[str, Noise]:
+class _Noises:
+    """The noise of one run on each task, as of each experiment that measured something."""
+
+    def __init__(self) -> None:
+        self.places: list[int] = []
+        self.states: list[Mapping[str, RunNoise]] = []
+
+    def take(self, experiment: Sequence[Record], found: Sequence[Result]) -> None:  # noqa: ARG002
+        """Takes in the next experiment."""
+        for result in found:
+            before = self.states[-1] if self.states else {}
+            self.states.append(_plus(before, result))
+            self.places.append(result.experiment)
+
+
+def _plus(before: Mapping[str, RunNoise], result: Result) -> Mapping[str, RunNoise]:
+    own: dict[str, dict[int, float]] = defaultdict(dict)
+    whole = [m for m in result.measurements if not m.stopped]
+    for (task, seed), value in _values(whole).items():
+        own[task][seed] = value
+    more = {task: before.get(task, RunNoise()).plus(values) for task, values in own.items()}
+    return {**before, **more}
+
+
+def _noise(known: History, new: Iterable[Result]) -> dict[str, Noise]:
     """Returns the noise of one run on each task, where it can be told."""
-    by_task: dict[str, list[dict[int, float]]] = defaultdict(list)
-    for measurements in runs:
-        own: dict[str, dict[int, float]] = defaultdict(dict)
-        whole = [m for m in measurements if not m.stopped]
-        for (task, seed), value in _values(whole).items():
-            own[task][seed] = value
-        for task, values in own.items():
-            by_task[task].append(values)
+    gathered = known.gathered(_Noises)
+    count = bisect_left(gathered.places, known.border)
+    state = gathered.states[count - 1] if count else {}
+    for result in new:
+        state = _plus(state, result)
     noise = {}
-    for task, mixers in by_task.items():
+    for task, runs in state.items():
         with contextlib.suppress(ValueError):  # too few seeds yet
-            noise[task] = run_noise(mixers)
+            noise[task] = runs.noise()
     return noise
 
 

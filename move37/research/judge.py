@@ -7,6 +7,7 @@ import random
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from move37.history import History
 from move37.records import Judgement, Measured, Record
 from move37.research.roles import Asker, read_grade
 from move37.research.showing import shown
@@ -26,7 +27,7 @@ def judge(asker: Asker, experiment: Sequence[Record], history: Sequence[Record])
     candidate = last.candidate
     if candidate.proposal.is_baseline or not isinstance(last.outcome, Measured):
         return
-    told = shown(candidate.id, [*history, *experiment])
+    told = shown(candidate.id, [*History.of(history).of_candidate(candidate.id), *experiment])
     assert told is not None
     parts = [
         {"title": "Its motivation", "text": told["motivation"], "is_program": False},

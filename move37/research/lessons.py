@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from move37.history import History
 from move37.records import Brief, Lesson, Record, Rejected
 from move37.research.analyst import analyse
 from move37.research.answers import Unusable
@@ -53,22 +54,15 @@ def _weakness(answer: Mapping[str, Any], computed: Lesson) -> str:
 
 def _family(experiment: Sequence[Record], history: Sequence[Record]) -> dict[str, Any]:
     """The candidate, its parent, siblings and grandparent, each with its result."""
-    everything = [*history, *experiment]
-    own = experiment[-1]
+    known, own = History.of(history), experiment[-1]
     parent = own.parents[0] if own.parents else ""
-    grandparent = next(
-        (r.parents[0] for r in history if r.candidate.id == parent and r.parents), ""
-    )
-    siblings = dict.fromkeys(
-        record.candidate.id
-        for record in reversed(history)
-        if parent and record.parents[:1] == (parent,) and record.candidate.id != own.candidate.id
-    )
+    grandparent = next((r.parents[0] for r in known.of_candidate(parent) if r.parents), "")
+    others = [one for one in known.children(parent) if one != own.candidate.id]
     return {
-        "candidate": shown(own.candidate.id, everything),
-        "parent": shown(parent, everything),
-        "siblings": [shown(one, everything) for one in list(siblings)[:SIBLINGS]],
-        "grandparent": shown(grandparent, everything),
+        "candidate": shown(own.candidate.id, [*known.of_candidate(own.candidate.id), *experiment]),
+        "parent": shown(parent, known),
+        "siblings": [shown(one, known) for one in others[::-1][:SIBLINGS]],
+        "grandparent": shown(grandparent, known),
     }
 
 

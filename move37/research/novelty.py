@@ -4,9 +4,12 @@ import ast
 import functools
 import hashlib
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
-from move37.records import Proposal, Rejected
+from move37.history import History
+from move37.records import Proposal, Record, Rejected
+from move37.results import Result
 
 # CPython 3.11 counts the depth of all threads' parses in one place, and finds it wrong at times.
 _PARSING = threading.Lock()
@@ -54,15 +57,52 @@ def _is_docstring(line: ast.stmt) -> bool:
     )
 
 
-def repeats(proposal: Proposal, tried: Sequence[tuple[int, Proposal]]) -> Rejected | None:
+def repeats(
+    proposal: Proposal, tried: Iterable[tuple[int, Proposal]], known: History | None = None
+) -> Rejected | None:
     """Refuses a program that was tried already, apart from comments and names of classes.
 
-    `tried` holds the number of the experiment with each program.
+    `tried` holds the number of the experiment with each program; `known` are others, older ones.
     """
-    mine = fingerprint(proposal.source)
+    same = _same(proposal)
+    if known is not None:
+        programs, border = known.gathered(_Programs).firsts, known.border
+        first = min((programs[one] for one in same if one in programs), default=None)
+        if first is not None and first.experiment < border:
+            return _refused(first.experiment, first.name)
     for experiment, other in tried:
-        same_parts = bool(proposal.components) and proposal.components == other.components
-        if same_parts or fingerprint(other.source) == mine:
-            told = f"the same program as {other.name} of experiment {experiment}"
-            return Rejected("novelty", told)
+        if not same.isdisjoint(_same(other)):
+            return _refused(experiment, other.name)
     return None
+
+
+def _same(proposal: Proposal) -> set[str | tuple[str, ...]]:
+    """Returns what no two programs may have in common."""
+    parts = {proposal.components} if proposal.components else set()
+    return {fingerprint(proposal.source), *parts}
+
+
+def _refused(experiment: int, name: str) -> Rejected:
+    return Rejected("novelty", f"the same program as {name} of experiment {experiment}")
+
+
+class _First(NamedTuple):
+    """Where a program was tried first."""
+
+    experiment: int
+    step: int
+    name: str
+
+
+class _Programs:
+    """What was tried in a history, and where first."""
+
+    def __init__(self) -> None:
+        self.firsts: dict[str | tuple[str, ...], _First] = {}
+
+    def take(self, experiment: Sequence[Record], found: Sequence[Result]) -> None:  # noqa: ARG002
+        """Takes in the next experiment."""
+        for record in experiment:
+            proposal = record.candidate.proposal
+            for one in _same(proposal):
+                self.firsts.setdefault(one, _First(record.experiment, record.step, proposal.name))

@@ -2,21 +2,23 @@
 
 from collections.abc import Sequence
 
+from move37.history import History
 from move37.records import Crashed, Record, Rejected
 from move37.results import results
 
 
 def shown(identity: str, records: Sequence[Record]) -> dict[str, str] | None:
     """Returns name, motivation, source and result of a candidate; None if it is not among them."""
-    last = next((one for one in reversed(records) if one.candidate.id == identity), None)
-    if last is None:
+    mine = History.of(records).of_candidate(identity)
+    if not mine:
         return None
+    last = mine[-1]
     proposal = last.candidate.proposal
     return {
         "name": proposal.name,
         "motivation": proposal.motivation,
         "source": proposal.source,
-        "result": _result(last, records),
+        "result": _result(last, mine),
     }
 
 
@@ -29,8 +31,7 @@ def failure(record: Record) -> str:
     return f"{name}: crashed at {outcome.stage!r}: {outcome.error}"
 
 
-def _result(last: Record, records: Sequence[Record]) -> str:
-    mine = [record for record in records if record.candidate.id == last.candidate.id]
+def _result(last: Record, mine: Sequence[Record]) -> str:
     found = results(mine)
     if not found:
         return failure(last) if isinstance(last.outcome, Rejected | Crashed) else "Not measured."

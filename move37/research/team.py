@@ -79,8 +79,9 @@ class Team:
             if not any(spec.plays(role) for spec in specs):
                 raise InputError(f"no model plays {role!r}: name it in the roles of one")
         self._models, self._specs, self._size = models, specs, size
-        self._embedder = embedder or StaticEmbedder()
-        self._library = library or Library(self._embedder)
+        embedder = embedder or StaticEmbedder()
+        self._ideas = novelty_judge.Ideas(embedder)
+        self._library = library or Library(embedder)
         self._payoffs = payoffs
         self._asker = Asker(models, specs, payoffs, notes or Forgotten())
 
@@ -105,13 +106,17 @@ class Team:
         raise NoProposal(unread, Rejected("answer", reason))
 
     def known(
-        self, brief: Brief, proposal: Proposal, tried: Sequence[tuple[int, Proposal]]
+        self,
+        brief: Brief,
+        proposal: Proposal,
+        tried: Sequence[tuple[int, Proposal]],
+        history: Sequence[Record] = (),
     ) -> Rejected | None:
         """Refuses an idea that was tried in another program; a repair keeps its idea."""
         repaired = brief.failures and not _is_new(brief.failures[-1])
         if repaired or not self._asker.plays(novelty_judge.ROLE):
             return None
-        return novelty_judge.known_idea(self._asker, brief, proposal, tried, self._embedder)
+        return novelty_judge.known_idea(self._asker, brief, proposal, tried, self._ideas, history)
 
     def analyse(self, experiment: Sequence[Record], history: Sequence[Record]) -> Lesson:
         """Returns the computed lesson, with what a model adds to it."""

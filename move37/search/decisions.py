@@ -6,8 +6,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from move37.records import Measured, Measurement, Record, RunFailed, Stop
-from move37.results import results
-from move37.search.fitness import Fitness, Scale
+from move37.results import Result, results
+from move37.search.board import Board
+from move37.search.fitness import Scale
 
 # A candidate may be slow at first and good later: it is stopped from the middle on only.
 EARLIEST = 0.5  # share of the budget before which nothing is stopped
@@ -25,27 +26,27 @@ def stops_from(baselines: Iterable[Measurement]) -> tuple[Stop, ...]:
     return tuple(Stop(task, tokens, loss * (1 + MARGIN)) for (task, tokens), loss in worst.items())
 
 
-def question_is_open(records: Sequence[Record], candidate: str) -> bool:
+def question_is_open(known: Sequence[Record], experiment: Sequence[Record], candidate: str) -> bool:
     """Says whether this candidate may still beat the best baseline that may have children.
 
     Closed once the 95 % interval of its fitness lies below: a further seed would be wasted.
     """
-    scale = Scale(results(records))
-    rivals = [
-        scale.fitness(result).value
-        for result in scale.measured
-        if result.is_baseline and not result.failed
-    ]
-    return _fitness(scale, candidate).interval.high > max(rivals)
+    board = Board(known)
+    scale, result = _with(board, experiment, candidate)
+    rivals = [scale.fitness(one).value for one, _ in board.baselines if not one.failed]
+    return scale.fitness(result).interval.high > max(rivals)
 
 
-def too_good(records: Sequence[Record], candidate: str) -> bool:
+def too_good(known: Sequence[Record], experiment: Sequence[Record], candidate: str) -> bool:
     """Says whether the gain is so large that the verifier has to look again, at full level."""
-    return _fitness(Scale(results(records)), candidate).implausible
+    scale, result = _with(Board(known), experiment, candidate)
+    return scale.fitness(result).implausible
 
 
-def _fitness(scale: Scale, candidate: str) -> Fitness:
-    return scale.fitness(next(r for r in scale.measured if r.candidate.id == candidate))
+def _with(board: Board, experiment: Sequence[Record], candidate: str) -> tuple[Scale, Result]:
+    """Returns the scale once the experiment's results are in, and the candidate's result."""
+    found = results(experiment)
+    return board.scale(found), next(one for one in found if one.candidate.id == candidate)
 
 
 @dataclass(frozen=True)

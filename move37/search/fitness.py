@@ -17,6 +17,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+import numpy as np
+
 from move37.records import REFERENCE, InputError
 from move37.results import LOSS_TASK, Result
 from move37.statistics import Interval, Noise, corrected_level, interval, run_noise
@@ -25,6 +27,7 @@ Form = Literal["noise", "paper"]
 Verdict = Literal["better", "worse", "mixed", "open"]
 
 AXES = ("loss", "benchmark")
+TIES = 10  # values that are the same when multiplied by this and rounded
 # So much more than the best baseline gains is sent back to the verifier, not believed at once.
 IMPLAUSIBLE_GAIN = 0.10
 
@@ -56,7 +59,7 @@ class Fitness:
         In the noise form, differences below a tenth are ties, which the judgement breaks; the
         paper's form holds the judgement already.
         """
-        tied = round(self.value, 1) if self.form == "noise" else self.value
+        tied = round(TIES * self.value) if self.form == "noise" else self.value
         return (tied, self.judgement, self.value)
 
 
@@ -73,65 +76,100 @@ class Unscaled(ValueError):
     """The results hold no scale: the reference, or the noise, is missing."""
 
 
+def shared_seeds(result: Result, reference: Result) -> tuple[int, ...]:
+    """Returns the seeds on which both were trained."""
+    return tuple(seed for seed in result.seeds if seed in reference.seeds)
+
+
+def gains_on(reference: Result, result: Result) -> Gains:
+    """Returns the gains on the seeds that both have, after the tokens that `result` used."""
+    shared = shared_seeds(result, reference)
+    if not shared:
+        raise ValueError(f"{result.candidate.proposal.name} shares no seed with the reference")
+    loss, benchmark = [], []
+    for seed in shared:
+        own, other = _pair(reference, result, LOSS_TASK, seed)
+        loss.append((other - own) / other)
+        pairs = [_pair(reference, result, task, seed) for task in result.benchmarks]
+        own, other = (sum(both) / len(pairs) for both in zip(*pairs, strict=True))
+        benchmark.append((own - other) / max(other, 1e-9))
+    return Gains(tuple(loss), tuple(benchmark))
+
+
+def _pair(reference: Result, result: Result, task: str, seed: int) -> tuple[float, float]:
+    own, other = result.of(task, seed), reference.of(task, seed)
+    if own.tokens == other.tokens:
+        return own.value, other.value
+    at = {point.tokens: point.value for point in other.curve}
+    return own.value, at[own.tokens]  # stopped early: compared at the same place of the curve
+
+
+def judgement_on(reference: Result, result: Result) -> float:
+    """Returns 1 / (1 + cost), the cost relative to the reference.
+
+    Counted, never asked: the geometric mean of the ratios of FLOPs per token, bytes of
+    decoding state (where offered) and size of the program in tokens.
+    """
+    ratios = []
+    for own, other in zip(_costs(result), _costs(reference), strict=True):
+        if own and other:
+            ratios.append(own / other)
+    return 1 / (1 + math.prod(ratios) ** (1 / len(ratios)))
+
+
+@dataclass(frozen=True)
 class Scale:
     """Turns results into fitness, by one reference and one estimate of the noise.
 
     The noise is that of one run, from the mixers that were measured on the same seeds as the
     reference; a gain, being the difference of two runs, has the square root of two times it.
-    Raises Unscaled if the reference is not among the results, or no other mixer shares two
-    seeds with it.
     """
 
-    def __init__(self, measured: Sequence[Result], *, reference: str = REFERENCE) -> None:
+    reference: Result
+    noise: Mapping[str, Noise]  # of a gain, by axis
+    best: Mapping[str, float]  # the best mean gain of a published mixer
+    tried: int  # candidates that are no baselines
+
+    @classmethod
+    def of(cls, measured: Sequence[Result], *, reference: str = REFERENCE) -> "Scale":
+        """Returns the scale that lies in the results; see `search.board` for its fast twin.
+
+        Raises Unscaled if the reference is not among them, or no other mixer shares two seeds
+        with it.
+        """
         named = {r.candidate.proposal.name: r for r in measured if r.is_baseline}
         if reference not in named:
             raise Unscaled(f"the reference {reference} was not measured, only {sorted(named)}")
-        self.reference = named[reference]
-        seeds = set(self.reference.seeds)
+        zero = named[reference]
         # Without a common seed there is nothing to compare.
-        self.measured = [r for r in measured if seeds & set(r.seeds)]
-        self.noise: Mapping[str, Noise] = {axis: self._noise(axis) for axis in AXES}
-        published = [self.gains(r) for r in self.measured if r.is_baseline]
-        self._best = {axis: max(_mean(getattr(g, axis)) for g in published) for axis in AXES}
-        self.freedom = min(noise.freedom for noise in self.noise.values())
-        self.tried = sum(not r.is_baseline for r in measured)
+        shared = {r.candidate.id: shared_seeds(r, zero) for r in measured}
+        gains = [(r, gains_on(zero, r)) for r in measured if shared[r.candidate.id]]
+        noise = {}
+        for axis in AXES:
+            runs = [by_seed(shared[r.candidate.id], each, axis) for r, each in gains]
+            try:
+                noise[axis] = noise_of_gains(run_noise(runs))
+            except ValueError as error:
+                raise Unscaled(str(error)) from None
+        return cls(
+            zero,
+            noise,
+            best_of([each for r, each in gains if r.is_baseline]),
+            sum(not r.is_baseline for r in measured),
+        )
 
-    def _noise(self, axis: str) -> Noise:
-        """Returns the noise of a gain, the difference of two runs."""
-        gains = [
-            dict(zip(self._shared(r), getattr(self.gains(r), axis), strict=True))
-            for r in self.measured
-        ]
-        try:
-            run = run_noise(gains)
-        except ValueError as error:
-            raise Unscaled(str(error)) from None
-        # Not zero, or a gain could not be divided by it.
-        return Noise(max(1e-6, math.sqrt(2) * run.deviation), run.freedom)
+    @property
+    def freedom(self) -> int:
+        """The degrees of freedom of the noise."""
+        return min(noise.freedom for noise in self.noise.values())
 
-    def _shared(self, result: Result) -> tuple[int, ...]:
-        return tuple(seed for seed in result.seeds if seed in self.reference.seeds)
+    def compares(self, result: Result) -> bool:
+        """Says whether the result shares a seed with the reference."""
+        return bool(shared_seeds(result, self.reference))
 
     def gains(self, result: Result) -> Gains:
-        """Returns the gains on the seeds that both have, after the tokens that `result` used."""
-        shared = self._shared(result)
-        if not shared:
-            raise ValueError(f"{result.candidate.proposal.name} shares no seed with the reference")
-        loss, benchmark = [], []
-        for seed in shared:
-            own, other = self._pair(result, LOSS_TASK, seed)
-            loss.append((other - own) / other)
-            pairs = [self._pair(result, task, seed) for task in result.benchmarks]
-            own, other = (sum(values) / len(pairs) for values in zip(*pairs, strict=True))
-            benchmark.append((own - other) / max(other, 1e-9))
-        return Gains(tuple(loss), tuple(benchmark))
-
-    def _pair(self, result: Result, task: str, seed: int) -> tuple[float, float]:
-        own, other = result.of(task, seed), self.reference.of(task, seed)
-        if own.tokens == other.tokens:
-            return own.value, other.value
-        at = {point.tokens: point.value for point in other.curve}
-        return own.value, at[own.tokens]  # stopped early: compared at the same place of the curve
+        """Returns the gains on the reference; raises ValueError if no seed is shared."""
+        return gains_on(self.reference, result)
 
     def fitness(self, result: Result, form: Form = "noise") -> Fitness:
         """Returns the fitness of a result."""
@@ -149,7 +187,7 @@ class Scale:
         # The ends of a sum of independent terms, from the ends of each (Zou and Donner 2008):
         # a term may bend, and its error need not be small.
         reach = Interval(value - math.sqrt(below), value + math.sqrt(above))
-        surplus = max(means[axis] - self._best[axis] for axis in AXES)
+        surplus = max(means[axis] - self.best[axis] for axis in AXES)
         return Fitness(
             value,
             reach,
@@ -161,10 +199,7 @@ class Scale:
         )
 
     def _term(self, axis: str, gain: float, form: Form) -> float:
-        if form == "noise":
-            return math.asinh(gain / self.noise[axis].deviation) / 2
-        clipped = min(max(gain, -0.1), 0.1)
-        return 1 / (1 + math.exp(-6 * clipped / 0.1)) / 3
+        return float(terms(self, axis, np.array([gain]), form)[0])
 
     def _ranges(self, result: Result, gains: Gains, level: float) -> dict[str, Interval]:
         """Returns the interval of each axis' mean gain."""
@@ -178,16 +213,8 @@ class Scale:
         return ranges
 
     def judgement(self, result: Result) -> float:
-        """Returns 1 / (1 + cost), the cost relative to the reference.
-
-        Counted, never asked: the geometric mean of the ratios of FLOPs per token, bytes of
-        decoding state (where offered) and size of the program in tokens.
-        """
-        ratios = []
-        for own, other in zip(_costs(result), _costs(self.reference), strict=True):
-            if own and other:
-                ratios.append(own / other)
-        return 1 / (1 + math.prod(ratios) ** (1 / len(ratios)))
+        """Returns the counted cost as a number from 0 to 1, 0.5 for the reference."""
+        return judgement_on(self.reference, result)
 
     def verdict(self, result: Result) -> Verdict:
         """Compares with the reference, axis by axis.
@@ -207,6 +234,32 @@ class Scale:
         if below and any(reach.low > 0 for reach in objections):
             return "mixed"
         return "better" if above else "worse" if below else "open"
+
+
+def terms(scale: Scale, axis: str, gains: np.ndarray, form: Form) -> np.ndarray:
+    """Returns what mean gains on one axis add to the fitness."""
+    found: np.ndarray
+    if form == "noise":
+        found = np.arcsinh(gains / scale.noise[axis].deviation) / 2
+    else:
+        found = 1 / (1 + np.exp(-6 * np.clip(gains, -0.1, 0.1) / 0.1)) / 3
+    return found
+
+
+def by_seed(seeds: Sequence[int], gains: Gains, axis: str) -> dict[int, float]:
+    """Returns the gains on one axis."""
+    return dict(zip(seeds, getattr(gains, axis), strict=True))
+
+
+def noise_of_gains(run: Noise) -> Noise:
+    """Returns the noise of a gain, the difference of two runs, from that of a run."""
+    # Not zero, or a gain could not be divided by it.
+    return Noise(max(1e-6, math.sqrt(2) * run.deviation), run.freedom)
+
+
+def best_of(published: Sequence[Gains]) -> dict[str, float]:
+    """Returns the best mean gain on each axis."""
+    return {axis: max(_mean(getattr(gains, axis)) for gains in published) for axis in AXES}
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -3,8 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from move37.history import History
 from move37.records import Record
-from move37.results import LOSS_TASK, Result, results
+from move37.results import LOSS_TASK, Result
+from move37.search.board import Board
 from move37.search.fitness import Form, Scale, Unscaled, Verdict
 
 
@@ -36,21 +38,34 @@ class Row:
         return self.origin == "baseline"
 
 
-def leaderboard(records: Sequence[Record], form: Form = "noise") -> list[Row]:
-    """Returns the measured candidates, fittest first; empty while the reference is missing."""
+def leaderboard(
+    records: Sequence[Record], form: Form = "noise", *, most: int | None = None
+) -> list[Row]:
+    """Returns the measured candidates, fittest first; empty while the reference is missing.
+
+    `most` of them, if it is given.
+    """
+    board = Board(records)
     try:
-        scale = Scale(results(records))
+        places = board.fittest(len(records) if most is None else most, form)
+        scale = board.scale()
     except Unscaled:
         return []
-    fits = [(scale.fitness(result, form), result) for result in scale.measured]
-    fits.sort(key=lambda pair: (pair[0].rank_key, -pair[1].experiment), reverse=True)
-    return [_row(scale, result, fit.value, fit.interval, fit.judgement) for fit, result in fits]
+    return [_row(scale, board.result(place), form) for place in places]
 
 
-def _row(
-    scale: Scale, result: Result, fitness: float, reach: tuple[float, float], judgement: float
-) -> Row:
-    proposal = result.candidate.proposal
+def row_of(history: History, identity: str, form: Form = "noise") -> Row | None:
+    """Returns the row of one candidate; None if it has none."""
+    result = history.result(identity)
+    try:
+        scale = Board(history).scale()
+    except Unscaled:
+        return None
+    return _row(scale, result, form) if result and scale.compares(result) else None
+
+
+def _row(scale: Scale, result: Result, form: Form) -> Row:
+    proposal, fitness = result.candidate.proposal, scale.fitness(result, form)
     language = next(m for m in result.measurements if m.task == LOSS_TASK)
     tasks = (LOSS_TASK, *result.benchmarks)
     return Row(
@@ -58,13 +73,13 @@ def _row(
         name=proposal.name,
         origin=proposal.origin,
         experiment=result.experiment,
-        fitness=fitness,
-        interval=(reach[0], reach[1]),
+        fitness=fitness.value,
+        interval=(fitness.interval.low, fitness.interval.high),
         verdict=scale.verdict(result),
         loss=result.loss,
         benchmark=result.benchmark,
         scores={task: result.mean(task) for task in tasks},
-        judgement=judgement,
+        judgement=fitness.judgement,
         parameters=language.parameters,
         state_bytes=language.state_bytes,
         flops_per_token=language.flops_per_token,

@@ -8,9 +8,10 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from move37.records import Brief, Lesson, Measured, Record
-from move37.results import results
-from move37.search.fitness import Form, Scale
+from move37.history import History
+from move37.records import Brief, Record
+from move37.search.board import Board
+from move37.search.fitness import Form
 
 LESSONS_PER_BRIEF = 24  # more than are told one by one: a summariser may condense them
 
@@ -39,8 +40,7 @@ def visible(selection: Selection, experiment: int, baselines: int) -> int:
 
 def draw_brief(
     selection: Selection,
-    records: Sequence[Record],  # the visible ones
-    lessons: Sequence[Lesson],
+    known: History,  # what it may use
     *,
     experiment: int,
     attempt: int,
@@ -55,7 +55,7 @@ def draw_brief(
     parent of what it repairs.
     """
     rng = random.Random(f"{seed}/{experiment}")
-    pool = ranked(records, form)[: selection.pool]
+    pool = ranked(known, form, most=selection.pool)
     parent, references = None, []
     if experiment - baselines >= selection.cold_start and pool:
         parent = rng.choice(pool[: selection.parents])
@@ -64,34 +64,28 @@ def draw_brief(
         if len(others) < selection.references:
             others = [record for record in pool if record is not parent]
         references = rng.sample(others, min(selection.references, len(others)))
-    family = {r.candidate.id for r in ([parent] if parent else []) + references}
-    near = [lesson for lesson in lessons if lesson.candidate in family]
-    recent = [lesson for lesson in lessons if lesson.candidate not in family]
-    chosen = (near + recent[::-1])[:LESSONS_PER_BRIEF]
+    family = [r.candidate.id for r in ([parent] if parent else []) + references]
+    near = known.lessons_of(family)[:LESSONS_PER_BRIEF]
+    recent = known.newest_lessons(LESSONS_PER_BRIEF - len(near), but_of=family)
     return Brief(
         experiment=experiment,
         attempt=attempt,
         dice=f"{seed}/{experiment}/{attempt}",
         parent=parent,
         references=tuple(references),
-        lessons=tuple(sorted(chosen, key=lambda lesson: lesson.experiment)),
+        lessons=tuple(sorted([*near, *recent], key=lambda lesson: lesson.experiment)),
         failures=tuple(failures),
     )
 
 
-def ranked(records: Sequence[Record], form: Form = "noise") -> list[Record]:
+def ranked(
+    records: Sequence[Record], form: Form = "noise", *, most: int | None = None
+) -> list[Record]:
     """Returns the first measurement of every candidate that may have children, fittest first.
 
     A mixer that failed a check (softmax attention is quadratic, and declares it) has none.
+    `most` of them, if it is given. Raises Unscaled if there is nothing to compare with.
     """
-    scale = Scale(results(records))
-    first: dict[str, Record] = {}
-    for record in records:
-        if isinstance(record.outcome, Measured):
-            first.setdefault(record.candidate.id, record)
-    fits = [
-        (scale.fitness(result, form).rank_key, -result.experiment, first[result.candidate.id])
-        for result in scale.measured
-        if not result.failed
-    ]
-    return [record for _, _, record in sorted(fits, key=lambda fit: fit[:2], reverse=True)]
+    board = Board(records)
+    most = len(records) if most is None else most
+    return [board.first(place) for place in board.fittest(most, form, parents=True)]

@@ -16,7 +16,7 @@ from move37.research.answers import Unusable, read_object
 from move37.research.cassette import Player, Recorder
 from move37.research.lessons import MOST_LESSONS
 from move37.research.models import LanguageModels, ModelSpec, Reply, parse_model
-from move37.research.novelty_judge import nearest
+from move37.research.novelty_judge import Ideas
 from move37.research.roles import read_flag, read_grade, read_prose
 from move37.research.team import Team
 from tests.fakes import FakeLab, Memory, preset
@@ -206,25 +206,25 @@ class Letters:
 
 def test_the_nearest_motivations_come_first() -> None:
     tried = list(enumerate(idea(text, text) for text in ("ccc", "aab", "aaa", "bbb")))
-    near = nearest(idea("x", "aaaa"), tried, Letters(), 2)
+    near = Ideas(Letters()).nearest(idea("x", "aaaa"), tried, 2)
     assert [one.proposal.name for one in near] == ["aaa", "aab"]
 
 
 def test_motivations_that_are_as_near_come_in_the_order_of_their_ids() -> None:
     tried = list(enumerate(idea(name, "aa") for name in ("One", "Two", "Three")))
-    near = nearest(idea("x", "a"), tried, Letters(), 3)
+    near = Ideas(Letters()).nearest(idea("x", "a"), tried, 3)
     ids = [Candidate.of(one.proposal).id for one in near]
     assert ids == sorted(ids)
 
 
 def test_a_motivation_without_a_direction_is_the_farthest() -> None:
     tried = [(0, idea("Empty", "...")), (1, idea("Other", "c"))]
-    assert nearest(idea("x", "a"), tried, Letters(), 1)[0].proposal.name == "Other"
+    assert Ideas(Letters()).nearest(idea("x", "a"), tried, 1)[0].proposal.name == "Other"
 
 
 def test_a_program_that_was_tried_twice_is_one_of_the_nearest_once() -> None:
     tried = [(3, idea("Twice", "a")), (5, idea("Twice", "a"))]
-    assert [one.experiment for one in nearest(MINE, tried, Letters(), 5)] == [3]
+    assert [one.experiment for one in Ideas(Letters()).nearest(MINE, tried, 5)] == [3]
 
 
 # ---------------------------------------------------------------- the analyst

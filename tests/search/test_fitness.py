@@ -29,12 +29,12 @@ def named(measured: list[Result], name: str) -> Result:
     return one
 
 
-DEVIATION = Scale(results(baselines())).noise["loss"].deviation  # of a gain, on the usual board
+DEVIATION = Scale.of(results(baselines())).noise["loss"].deviation  # of a gain, on the usual board
 
 
 def fitness_among(records: list[Record], name: str, form: Form = "noise") -> Fitness:
     measured = results(records)
-    return Scale(measured).fitness(named(measured, name), form)
+    return Scale.of(measured).fitness(named(measured, name), form)
 
 
 def fitness(form: Form = "noise", **changes: Any) -> Fitness:
@@ -65,7 +65,7 @@ def test_a_mixer_as_good_as_delta_net_has_its_fitness() -> None:
 
 def test_noise_form_is_the_mean_of_asinh_of_the_gains_in_units_of_noise() -> None:
     measured = results([*baselines(), record("Echo", loss_gain=0.03, benchmark_gain=-0.01)])
-    scale = Scale(measured)
+    scale = Scale.of(measured)
     loss, benchmark = (scale.noise[axis].deviation for axis in ("loss", "benchmark"))
     expected = (math.asinh(0.03 / loss) + math.asinh(-0.01 / benchmark)) / 2
     assert scale.fitness(named(measured, "Echo")).value == pytest.approx(expected)
@@ -125,8 +125,8 @@ def test_no_single_gain_buys_all_the_others() -> None:
 def test_a_gain_ten_percent_above_the_best_baselines_is_implausible(
     gain: float, implausible: bool
 ) -> None:
-    scale = Scale(results(baselines()))
-    best = max(sum(scale.gains(r).loss) / len(scale.gains(r).loss) for r in scale.measured)
+    scale = Scale.of(results(baselines()))
+    best = max(sum(scale.gains(r).loss) / len(scale.gains(r).loss) for r in results(baselines()))
     assert fitness(loss_gain=best + gain).implausible == implausible
 
 
@@ -195,7 +195,7 @@ def test_seeds_that_delta_net_lacks_are_left_out() -> None:
 
 
 def test_gains_need_a_seed_in_common_with_delta_net() -> None:
-    scale = Scale(results(baselines()))
+    scale = Scale.of(results(baselines()))
     (stranger,) = results([record("Echo", seeds=(98, 99))])
     with pytest.raises(ValueError, match="shares no seed"):
         scale.gains(stranger)
@@ -210,26 +210,27 @@ def test_the_reference_is_the_baseline_and_no_candidate_that_took_its_name() -> 
 
 def test_a_scale_needs_its_reference() -> None:
     with pytest.raises(ValueError, match="the reference DeltaNet was not measured"):
-        Scale(results(baselines()[1:]))
+        Scale.of(results(baselines()[1:]))
 
 
 def test_a_scale_needs_one_mixer_with_two_seeds() -> None:
     reference, *_ = baselines()
     with pytest.raises(ValueError, match="two seeds"):
-        Scale(results([reference, record("Echo", seeds=(0,))]))
+        Scale.of(results([reference, record("Echo", seeds=(0,))]))
 
 
 def test_noise_of_a_gain_is_that_of_two_runs() -> None:
-    scale = Scale(results([*baselines(), record("Echo", loss_gain=0.07, benchmark_gain=-0.2)]))
+    measured = results([*baselines(), record("Echo", loss_gain=0.07, benchmark_gain=-0.2)])
+    scale = Scale.of(measured)
     for axis in ("loss", "benchmark"):
-        table = [getattr(scale.gains(r), axis)[:2] for r in scale.measured]
+        table = [getattr(scale.gains(r), axis)[:2] for r in measured]
         run = residual_noise(table)
         assert scale.noise[axis] == pytest.approx((math.sqrt(2) * run.deviation, 3))
 
 
 def test_noise_does_not_depend_on_how_good_a_mixer_is() -> None:
     def noise(**gains: float) -> Noise:
-        return Scale(results([*baselines(), record("Echo", **gains)])).noise["loss"]  # type: ignore[arg-type]
+        return Scale.of(results([*baselines(), record("Echo", **gains)])).noise["loss"]  # type: ignore[arg-type]
 
     assert noise(loss_gain=0.3) == pytest.approx(noise(loss_gain=-0.3))
 
@@ -327,16 +328,16 @@ def test_the_interval_narrows_with_more_seeds(form: Form) -> None:
 def test_verdict_is_open_until_the_gain_stands_out_of_the_noise(gain: float, verdict: str) -> None:
     records = [*baselines(), record("Echo", seeds=range(6), loss_gain=gain, benchmark_gain=gain)]
     measured = results(records)
-    assert Scale(measured).verdict(named(measured, "Echo")) == verdict
+    assert Scale.of(measured).verdict(named(measured, "Echo")) == verdict
 
 
 def test_verdict_asks_more_of_one_among_many_that_were_tried() -> None:
     def verdict(origin: str) -> str:
         others = [*baselines(), *(record(f"Other {i}", origin=origin) for i in range(200))]
-        gain = 1.5 * Scale(results(others)).noise["loss"].deviation
+        gain = 1.5 * Scale.of(results(others)).noise["loss"].deviation
         echo = record("Echo", seeds=range(4), loss_gain=gain, benchmark_gain=gain)
         measured = results([*others, echo])
-        return Scale(measured).verdict(named(measured, "Echo"))
+        return Scale.of(measured).verdict(named(measured, "Echo"))
 
     assert verdict(origin="baseline") == "better"  # as much noise to learn from, but one tried
     assert verdict(origin="composer") == "open"
@@ -357,7 +358,7 @@ def runs_by_chance() -> list[tuple[Scale, list[Result]]]:
     ]
     mixers += [record(f"Echo {i}", seeds=range(3), wobble=0) for i in range(TRIED)]
     runs = [results([measured_again(mixer, rng) for mixer in mixers]) for _ in range(RUNS)]
-    return [(Scale(measured), measured[-TRIED:]) for measured in runs]
+    return [(Scale.of(measured), measured[-TRIED:]) for measured in runs]
 
 
 def test_intervals_of_mixers_like_delta_net_hold_zero_in_nineteen_of_twenty_cases(

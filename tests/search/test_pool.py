@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from move37.history import History
 from move37.records import Brief, Measured, Record
 from move37.search.pool import LESSONS_PER_BRIEF, Selection, draw_brief, ranked, visible
 from tests.search.builders import (
@@ -50,7 +51,8 @@ def brief(records: Sequence[Record], selection: Selection = WARM, **changes: Any
         "lessons": [lesson(one) for one in records],
     }
     arguments.update(changes)
-    return draw_brief(selection, records, **arguments)
+    known = History(records, arguments.pop("lessons"))
+    return draw_brief(selection, known, **arguments)
 
 
 def brief_in_a_run(selection: Selection, records: list[Record], experiment: int) -> Brief:
