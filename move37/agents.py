@@ -19,7 +19,7 @@ from move37.records import Brief, InputError, Lesson, Measured, Proposal, Record
 from move37.research.answers import Answer, Unusable, read_answer
 from move37.research.briefing import document, proposal_of
 from move37.research.composer import Composer
-from move37.research.novelty import fingerprint, parsed
+from move37.research.syntax import fingerprint, parse
 from move37.results import find
 from move37.search.fitness import Form, form_of
 from move37.store.store import Claim, Store
@@ -211,10 +211,9 @@ def _is_line(text: str) -> bool:
 
 def _class_in(text: str) -> str | None:
     """Returns the name of the last public class of a program; None if it is none."""
-    try:
-        tree = parsed(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    program = parse(text)
+    if isinstance(program, SyntaxError):
         return None
-    classes = [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
+    classes = [node.name for node in program.tree.body if isinstance(node, ast.ClassDef)]
     found = [name for name in classes if not name.startswith("_")] or classes
     return found[-1] if found else None

@@ -3,10 +3,12 @@
 import contextlib
 import os
 import random
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from move37.history import History
 from move37.presets import Preset
 from move37.records import InputError
 from move37.research.cassette import Player, Recorder
@@ -22,7 +24,8 @@ from move37.research.models import (
     read_models,
 )
 from move37.research.team import Team
-from move37.search.leaderboard import leaderboard
+from move37.search.board import Board
+from move37.search.fitness import Unscaled
 from move37.store.store import Store
 
 
@@ -51,15 +54,20 @@ class Words:
 
 
 @contextlib.contextmanager
-def team(words: Words, preset: Preset, store: Store, *, seed: int) -> Iterator[Team | None]:
-    """Gives the team that the words name, None if they name no model; raises InputError."""
+def team(
+    words: Words, preset: Preset, store: Store, history: History, *, seed: int
+) -> Iterator[Team | None]:
+    """Gives the team that the words name, None if they name no model; raises InputError.
+
+    `history` is what the store holds, and grows with it.
+    """
     specs = words.specs()
     if not specs:
         yield None
         return
     with _models(words, specs, store, seed) as models:
         size = preset.budgets[0].model
-        yield Team(models, specs, size, payoffs=lambda: payoffs(store), notes=store)
+        yield Team(models, specs, size, payoffs=Payoffs(store, history), notes=store)
 
 
 @contextlib.contextmanager
@@ -87,25 +95,40 @@ def _models(
         yield recorder
 
 
-def payoffs(store: Store) -> list[Payoff]:
-    """Returns what each experiment of a model cost, and brought: the share that it leaves behind.
+class Payoffs:
+    """What each experiment of a model cost, and brought: the share that it leaves behind.
 
     An experiment that was not measured brought nothing.
     """
-    spent: dict[int, float] = {}
-    for call in store.calls():
-        if call.experiment is not None:
-            spent[call.experiment] = spent.get(call.experiment, 0.0) + (call.dollars or 0.0)
-    records = store.records()
-    rows = leaderboard(records)
-    places = {row.experiment: place for place, row in enumerate(rows)}
-    models = {record.experiment: record.candidate.proposal.origin for record in records}
-    return [
-        Payoff(
-            model,
-            spent[experiment],
-            1 - places[experiment] / len(rows) if experiment in places else 0.0,
-        )
-        for experiment, model in sorted(models.items())
-        if experiment in spent
-    ]
+
+    def __init__(self, store: Store, history: History) -> None:
+        """`history` is what the store holds, and grows with it."""
+        self._store, self._history = store, history
+        self._calls, self._spent = 0, dict[int, float]()
+        self._lock = threading.Lock()
+
+    def __call__(self) -> list[Payoff]:
+        """Returns the payoff of every experiment for which a model was asked."""
+        with self._lock:
+            new = self._store.calls(after=self._calls)
+            self._calls += len(new)
+            for call in new:
+                if call.experiment is not None:
+                    spent = self._spent.get(call.experiment, 0.0)
+                    self._spent[call.experiment] = spent + (call.dollars or 0.0)
+            due = sorted(self._spent.items())
+        board = Board(self._history)
+        try:
+            fittest = board.fittest(len(self._history), "noise")
+        except Unscaled:
+            fittest = []
+        places = {board.result(one).experiment: place for place, one in enumerate(fittest)}
+        return [
+            Payoff(
+                records[-1].candidate.proposal.origin,
+                spent,
+                1 - places[experiment] / len(fittest) if experiment in places else 0.0,
+            )
+            for experiment, spent in due
+            if (records := self._history.experiment(experiment))
+        ]

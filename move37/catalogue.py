@@ -29,13 +29,13 @@ class Entry:
     @property
     def source(self) -> str:
         """The text of its file."""
-        return _text(self.file)
+        return mixer_source(self.file)
 
 
 @functools.cache
 def catalogue() -> tuple[Entry, ...]:
     """Returns all mixers in the order of the registry, `move37.nn.mixers.MIXERS`."""
-    tree = ast.parse(_text("__init__.py"))
+    tree = ast.parse(mixer_source("__init__.py"))
     files = {
         alias.name: f"{(node.module or '').rpartition('.')[2]}.py"
         for node in tree.body
@@ -61,7 +61,7 @@ def find(name: str) -> Entry:
 
 
 def _entry(name: str, file: str) -> Entry:
-    tree = ast.parse(_text(file))
+    tree = ast.parse(mixer_source(file))
     docstring = next(
         ast.get_docstring(node) or ""
         for node in tree.body
@@ -96,5 +96,6 @@ def _aligned(block: str) -> str:
     )
 
 
-def _text(file: str) -> str:
-    return resources.files("move37.nn.mixers").joinpath(file).read_text("utf-8")
+def mixer_source(file: str) -> str:
+    """Returns the text of a file of the mixer library, without importing it, hence torch."""
+    return resources.files("move37").joinpath("nn", "mixers", file).read_text("utf-8")

@@ -1,5 +1,6 @@
 """The command line: parses, calls, prints. Nothing here computes, and nothing imports torch."""
 
+import contextlib
 import io
 import json
 import os
@@ -160,6 +161,7 @@ def _session(
 ) -> None:
     # Imported late: `move37 --help` and `move37 top` need none of it.
     from move37 import asking, presets, session
+    from move37.history import History
 
     plan = session.make_plan(
         presets.preset(preset),
@@ -170,12 +172,14 @@ def _session(
         fitness=fitness,
     )
     strict = _strict(sandbox)
-    with (
-        session.open_store(plan, store) as opened,
-        asking.team(words or asking.Words(), plan.preset, opened, seed=seed) as team,
-    ):
+    with contextlib.ExitStack() as stack:
+        opened = stack.enter_context(session.open_store(plan, store))
+        history = History(opened.records(), opened.lessons())
+        team = stack.enter_context(
+            asking.team(words or asking.Words(), plan.preset, opened, history, seed=seed)
+        )
         work = session.Session(
-            plan, opened, researcher=team, advisers=team, as_json=as_json, strict=strict
+            plan, opened, history, researcher=team, advisers=team, as_json=as_json, strict=strict
         )
         try:
             if words is None:

@@ -3,9 +3,9 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from importlib import resources
 from pathlib import Path
 
+from move37.catalogue import mixer_source
 from move37.records import REFERENCE, InputError, ModelSize, Proposal, TaskBudget, to_json
 from move37.search.decisions import Ruler
 from move37.search.pool import Selection
@@ -43,7 +43,7 @@ class Baseline:
 
     def proposal(self) -> Proposal:
         """Returns the baseline as a candidate; its source is the text of its file."""
-        source = resources.files("move37.nn.mixers").joinpath(self.file).read_text("utf-8")
+        source = mixer_source(self.file)
         return Proposal(self.name, self.motivation, source, "baseline", self.components)
 
 

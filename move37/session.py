@@ -102,18 +102,22 @@ class Session:
         self,
         plan: Plan,
         store: Store,
+        history: History,
         *,
         researcher: Researcher | None = None,
         advisers: Advisers | None = None,
         as_json: bool,
         strict: bool = False,
     ) -> None:
-        """The offline composer proposes, if no other `researcher` is given; see `discover`."""
+        """`history` is what the store holds, and grows with it.
+
+        The offline composer proposes, if no other `researcher` is given; see `discover`.
+        """
         self.plan, self.store, self.as_json, self._strict = plan, store, as_json, strict
         self._researcher, self._advisers = researcher or Composer(), advisers
         # With --json, text for people goes to the other stream.
         self.console = Console(stderr=as_json, highlight=False)
-        self.history = History(store.records(), store.lessons())
+        self.history = history
 
     @property
     def done(self) -> int:

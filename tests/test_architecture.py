@@ -59,7 +59,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "nn": set(),
     "tasks": set(),
     "train": {"records", "nn", "tasks"},
-    "presets": {"records", "search"},
+    "presets": {"records", "search", "catalogue"},
     "catalogue": {"records"},
     "loop": OFFICE | {"presets"},
     "importing": OFFICE | {"presets", "loop"},
@@ -162,6 +162,13 @@ def test_move37_top_does_not_load_torch() -> None:
     loaded = _loaded_by(code)
     assert "move37.store.store" in loaded
     assert "torch" not in loaded
+
+
+def test_reading_the_baselines_and_the_catalogue_does_not_load_torch() -> None:
+    code = "from move37 import catalogue, presets\n"
+    code += "texts = [one.proposal().source for one in presets.LAPTOP.baselines]\n"
+    code += "assert all(texts) and catalogue.mixer_source('delta_net.py') in texts"
+    assert "torch" not in _loaded_by(code)
 
 
 def test_importing_the_package_alone_loads_nothing_but_itself() -> None:

@@ -12,8 +12,9 @@ import pytest
 from move37.history import History
 from move37.records import Proposal, Record
 from move37.research.analyst import analyse
-from move37.research.novelty import fingerprint, repeats
+from move37.research.novelty import repeats
 from move37.research.novelty_judge import Ideas
+from move37.research.syntax import fingerprint
 from move37.results import results
 from move37.search.board import Board
 from move37.search.fitness import Form, Scale, Unscaled

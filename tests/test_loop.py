@@ -127,7 +127,7 @@ def test_a_refused_program_goes_back_to_the_researcher_with_the_evidence() -> No
 
 
 def test_after_the_last_attempt_the_experiment_ends_with_its_failures() -> None:
-    store = run(a_plan(proposals=1), researcher=Told(lambda b: f"{b.attempt}  # CRASH"))
+    store = run(a_plan(proposals=1), researcher=Told(lambda b: f"mix = {b.attempt}  # CRASH"))
     assert len(store.experiments[-1]) == SMOKE.attempts
     assert all(isinstance(record.outcome, Crashed) for record in store.experiments[-1])
 

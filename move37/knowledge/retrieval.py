@@ -1,6 +1,7 @@
 """What the literature knows, found by meaning: the entries whose trigger fits a weakness."""
 
 import functools
+import logging
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,8 +39,14 @@ class StaticEmbedder:
 
     @functools.cached_property
     def _model(self) -> Any:
-        # Imported late: half a second that most commands never need.
+        # Imported late: half a second that most commands never need. It would let every library
+        # of the process log to the terminal.
+        root = logging.getLogger()
+        level, handlers = root.level, list(root.handlers)
         import wordllama
+
+        root.setLevel(level)
+        root.handlers[:] = handlers
 
         folder = Path(wordllama.__file__).parent  # the default path misses the packaged weights
         return wordllama.WordLlama.load(cache_dir=folder, disable_download=True)

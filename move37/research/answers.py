@@ -10,20 +10,17 @@ the end what a mixer is; here its rules are read from the text.
 import ast
 import builtins
 import codeop
-import contextlib
 import difflib
-import functools
 import html
 import itertools
 import re
 import textwrap
-import warnings
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from move37.research.novelty import _PARSING, fingerprint
+from move37.research.syntax import Parsed, fingerprint, parse, quietly
 
 MOST_LINES = 2_000
 MOST_BYTES = 200_000
@@ -606,31 +603,8 @@ def _nearest(lines: Sequence[str], wanted: Sequence[str]) -> str:
 # ---------------------------------------------------------------- mending
 
 
-@contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """Within it one parses, alone and without warnings: an odd escape is no concern of ours."""
-    with _PARSING, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-@functools.lru_cache(maxsize=256)
-def _parse(source: str) -> ast.Module | SyntaxError:
-    """Returns the tree, which is not to be changed, or why there is none."""
-    try:
-        with _quietly():
-            tree = ast.parse(source)
-            # Finds what the grammar does not: a `return` that lost its function.
-            compile(source, "program", "exec", dont_inherit=True)
-            return tree
-    except SyntaxError as error:
-        return error
-    except (ValueError, OverflowError, RecursionError, MemoryError) as error:
-        return SyntaxError(str(error))
-
-
 def _is_python(source: str) -> bool:
-    return isinstance(_parse(source), ast.Module)
+    return isinstance(parse(source), Parsed)
 
 
 _ENTITY = re.compile(r"&(?:lt|gt|amp|quot|apos|nbsp|#\d{1,6}|#[xX][0-9a-fA-F]{1,5});")
@@ -779,16 +753,16 @@ def _with_helpers(chosen: _Draft, drafts: Sequence[_Draft]) -> _Draft:
     return _draft(_Block(joined, chosen.closed))
 
 
-def _tree(source: str) -> ast.Module:
-    tree = _parse(source)
-    assert isinstance(tree, ast.Module)
-    return tree
+def _program(source: str) -> Parsed:
+    program = parse(source)
+    assert isinstance(program, Parsed)
+    return program
 
 
 def _missing(source: str) -> set[str]:
     """Returns the names that are used and bound nowhere, whatever the scope."""
     bound, used = set(dir(builtins)), set[str]()
-    for node in ast.walk(_tree(source)):
+    for node in _program(source).nodes:
         if isinstance(node, ast.Name):
             (used if isinstance(node.ctx, ast.Load) else bound).add(node.id)
         elif isinstance(node, ast.arg):
@@ -800,7 +774,7 @@ def _missing(source: str) -> set[str]:
 
 def _defined(source: str) -> set[str]:
     names = set[str]()
-    for node in _tree(source).body:
+    for node in _program(source).tree.body:
         names |= _bound(node)
         targets = node.targets if isinstance(node, ast.Assign) else []
         names |= {target.id for target in targets if isinstance(target, ast.Name)}
@@ -816,7 +790,7 @@ def _bound(node: ast.AST) -> set[str]:
 
 
 def _docstring(source: str) -> str:
-    tree = _tree(source)
+    tree = _program(source).tree
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
     told = [ast.get_docstring(tree), *(ast.get_docstring(one) for one in classes)]
     return next((text for text in told if text), "")
@@ -830,12 +804,13 @@ def _mixer(source: str) -> str:
             f"The program has {lines:,} lines and {size:,} bytes, at most {MOST_LINES:,} and "
             f"{MOST_BYTES:,} are read: write one mixer, and no more."
         )
-    tree = _parse(source)
-    if isinstance(tree, SyntaxError):
-        raise Unusable(_told(tree, source))
-    _check_framework(tree)
+    program = parse(source)
+    if isinstance(program, SyntaxError):
+        raise Unusable(_told(program, source))
+    tree = program.tree
+    _check_framework(program)
     _check_elisions(source)
-    modules = _modules(tree)
+    modules = _modules(program)
     name = _only(modules)
     _check_training(tree)
     _check_bodies(source, modules, name)
@@ -847,7 +822,7 @@ def _told(error: SyntaxError, source: str) -> str:
     line = min(max(error.lineno or 1, 1), len(lines))
     what = f"line {line} ({error.msg}): {lines[line - 1].strip()[:120]}"
     try:
-        with _quietly():
+        with quietly():
             cut = line == len(lines) or codeop.compile_command(source, symbol="exec") is None
     except (SyntaxError, ValueError, OverflowError, RecursionError, MemoryError):
         cut = False
@@ -859,8 +834,8 @@ def _told(error: SyntaxError, source: str) -> str:
     return f"The program has a syntax error in {what}\nAnswer with the complete program, corrected."
 
 
-def _check_framework(tree: ast.Module) -> None:
-    for name in _aliases(tree).values():
+def _check_framework(program: Parsed) -> None:
+    for name in _aliases(program).values():
         if (framework := name.split(".")[0]) in OTHER_FRAMEWORKS:
             raise Unusable(f"Expected PyTorch, got a program for {framework}: write it with torch.")
 
@@ -912,10 +887,10 @@ _Function = ast.FunctionDef | ast.AsyncFunctionDef
 _Methods = dict[str, _Function | None]  # own and inherited; None: not a plain function
 
 
-def _aliases(tree: ast.Module) -> dict[str, str]:
+def _aliases(program: Parsed) -> dict[str, str]:
     """Returns what the imported names stand for: nn -> torch.nn."""
     names = {}
-    for node in ast.walk(tree):
+    for node in program.nodes:
         if isinstance(node, ast.Import):
             for alias in node.names:
                 head = alias.name.split(".")[0]
@@ -926,11 +901,11 @@ def _aliases(tree: ast.Module) -> dict[str, str]:
     return names
 
 
-def _modules(tree: ast.Module) -> dict[str, _Methods]:
+def _modules(program: Parsed) -> dict[str, _Methods]:
     """Returns the nn.Module classes of a program with their methods."""
-    aliases = _aliases(tree)
+    aliases = _aliases(program)
     modules: dict[str, _Methods] = {}
-    for node in _run_at_import(tree):
+    for node in _run_at_import(program.tree):
         if not isinstance(node, ast.ClassDef):
             continue
         bases = [ast.unparse(base) for base in node.bases]
@@ -1005,7 +980,7 @@ def _check_bodies(source: str, modules: Mapping[str, _Methods], name: str) -> No
                     f"{kind}.{method} (line {function.lineno}) is a placeholder: write it out; "
                     "a method that is not offered is left out altogether."
                 )
-    for node in _tree(source).body:
+    for node in _program(source).tree.body:
         if isinstance(node, _Function) and _is_sketched(node, lines):
             raise Unusable(f"{node.name} (line {node.lineno}) is a placeholder: write it out.")
 

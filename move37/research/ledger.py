@@ -67,7 +67,7 @@ def estimate_tokens(system: str, prompt: str) -> int:
     A third of its ASCII characters, and one for each byte of the others.
     """
     text = system + prompt
-    plain = sum(character.isascii() for character in text)
+    plain = len(text.encode("ascii", "ignore"))
     rest = len(text.encode("utf-8", "replace")) - plain
     return math.ceil(plain / CHARACTERS_PER_TOKEN) + rest + FRAME_TOKENS
 

@@ -12,7 +12,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, StrictUndefined, Template
 
 # Two or more folders from the root on; a division or a fraction has no such form.
 _PATH = re.compile(r"(?<![\w.:/])(?:/[\w.@+~-]+){2,}/?")
@@ -29,11 +29,16 @@ class Prompt:
 
     def render(self, **values: Any) -> tuple[str, str]:
         """Returns system and request, filled in; raises jinja2's UndefinedError for a gap."""
-        fill = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
         system, request = (
-            fill.from_string(part).render(values).strip() for part in (self.system, self.request)
+            _template(part).render(values).strip() for part in (self.system, self.request)
         )
         return public(system), public(request)
+
+
+@functools.cache
+def _template(text: str) -> Template:
+    fill = Environment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    return fill.from_string(text)
 
 
 @functools.cache

@@ -55,6 +55,9 @@ class Asker:
 
     def choose(self, role: str, dice: str) -> ModelSpec:
         """Returns the model that is asked; raises InputError if none plays the role."""
+        able = [spec for spec in self._specs if spec.plays(role)]
+        if len(able) == 1:
+            return able[0]  # whatever it paid
         return choose(self._specs, self._payoffs(), role=role, dice=dice)
 
     def ask(

@@ -32,7 +32,7 @@ from move37.research import judge, lessons, novelty_judge
 from move37.research.analyst import analyse
 from move37.research.answers import Unusable, read_answer
 from move37.research.briefing import proposal_of, values_of
-from move37.research.chooser import Payoff, choose
+from move37.research.chooser import Payoff
 from move37.research.models import LanguageModels, ModelSpec, Reply, TooLong
 from move37.research.prompts import operators, prompt
 from move37.research.researcher import NoProposal
@@ -78,11 +78,10 @@ class Team:
         for role in ("researcher", "engineer"):
             if not any(spec.plays(role) for spec in specs):
                 raise InputError(f"no model plays {role!r}: name it in the roles of one")
-        self._models, self._specs, self._size = models, specs, size
+        self._models, self._size = models, size
         embedder = embedder or StaticEmbedder()
         self._ideas = novelty_judge.Ideas(embedder)
         self._library = library or Library(embedder)
-        self._payoffs = payoffs
         self._asker = Asker(models, specs, payoffs, notes or Forgotten())
 
     def propose(self, brief: Brief) -> Proposal:
@@ -91,7 +90,7 @@ class Team:
         Raises RunFailed if the models cannot be asked.
         """
         part = self._part(brief)
-        spec = choose(self._specs, self._payoffs(), role=part.role, dice=brief.dice)
+        spec = self._asker.choose(part.role, brief.dice)
         told = ""
         for _ in range(2):
             reply = self._ask(spec, part, brief.experiment, told)

@@ -282,9 +282,9 @@ class Store:
         """Writes one request to a language model."""
         self._append_late(_calls, call)
 
-    def calls(self) -> list[Call]:
-        """Returns all requests to language models, in order."""
-        return self._read_late(Call, _calls)
+    def calls(self, *, after: int = 0) -> list[Call]:
+        """Returns the requests to language models, in order, but for so many first ones."""
+        return self._read_late(Call, _calls, after)
 
     def append_judgement(self, judgement: Judgement) -> None:
         """Writes what a language model thinks of a candidate."""
@@ -307,12 +307,13 @@ class Store:
             table.create(link, checkfirst=True)
             link.execute(table.insert(), {"body": to_json(item)})
 
-    def _read_late(self, kind: type[T], table: sql.Table) -> list[T]:
+    def _read_late(self, kind: type[T], table: sql.Table, after: int = 0) -> list[T]:
         try:
             with self._engine.connect() as link:
                 if not sql.inspect(link).has_table(table.name):
                     return []
-                bodies = link.scalars(sql.select(table.c.body).order_by(table.c.number)).all()
+                query = sql.select(table.c.body).where(table.c.number > after)  # from 1, no gaps
+                bodies = link.scalars(query.order_by(table.c.number)).all()
             return [from_json(kind, body) for body in bodies]
         except sql.exc.DatabaseError as error:
             raise InputError(_explain(self.path, error)) from None

@@ -1,6 +1,8 @@
 """The knowledge is well-formed, and found by what it is good for."""
 
 import re
+import subprocess
+import sys
 
 import pytest
 
@@ -52,3 +54,11 @@ def test_a_weakness_finds_papers_that_mend_it(
 def test_an_entry_is_nearest_to_its_own_trigger(library: Library) -> None:
     for entry in entries():
         assert library.nearest(entry.trigger, 1) == [entry]
+
+
+def test_the_embedder_leaves_the_logging_of_the_process_as_it_was() -> None:
+    code = "import logging, move37.knowledge.retrieval as r\n"
+    code += "r.StaticEmbedder().embed(['a'])\n"
+    code += "assert not logging.getLogger().handlers\n"
+    code += "assert logging.getLogger('httpx').getEffectiveLevel() == logging.WARNING\n"
+    subprocess.run([sys.executable, "-c", code], check=True)

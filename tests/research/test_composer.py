@@ -13,7 +13,6 @@ from move37.nn import ops
 from move37.presets import BASELINES, Baseline
 from move37.records import Brief, Candidate, Crashed, Lesson, Outcome, Proposal, Record, Rejected
 from move37.research.composer import REPAIRS, Composer
-from move37.research.novelty import fingerprint
 from move37.research.program import (
     GENES,
     canonical,
@@ -22,6 +21,7 @@ from move37.research.program import (
     parse,
     write_program,
 )
+from move37.research.syntax import fingerprint
 from move37.verify import CHECKS, Subject
 from tests.search.builders import record
 
