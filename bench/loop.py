@@ -5,8 +5,8 @@ program of 8 kB. An examination is a start of the full lab that loads the progra
 made up, since nothing is trained.
 
 wall_ms_per_experiment        of a run of proposals with two workers
-office_cpu_ms_per_experiment  processor time of the office, the model's client apart
-client_cpu_ms_per_experiment  processor time of the threads that ask the model, as they ask
+office_cpu_ms_per_experiment  processor time of the office, with a model in place of its client
+client_cpu_ms_per_experiment  what the client adds to it
 growth_100000_over_1000       cost of an experiment with so many records in the store, the nearest
                               ideas among it, over that with a thousand; median wall clock
 office_peak_mb                the most memory that the office of the run held
@@ -39,7 +39,6 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 from move37.history import History
 from move37.lab.client import Lab
@@ -68,7 +67,6 @@ from move37.search.fitness import Scale
 from move37.search.pool import ranked
 from move37.store.store import Store
 
-PROGRAM_BYTES = 8_000
 PRESET = replace(SMOKE, attempts=1, selection=replace(SMOKE.selection, cold_start=1, lag=4))
 BASELINES = len(PRESET.baselines)
 AT_SIZE = 40  # experiments that are timed beside so many records
@@ -77,23 +75,43 @@ WORDS = "keys values decay gate state memory recall chunk delta rule feature map
 
 
 def program(number: int) -> str:
-    """Returns a mixer of 8 kB; each number another one."""
-    head = f'''"""A mixer."""
+    """Returns a mixer of 8 kB, written as models write; each number another one."""
+    stages = "".join(
+        f'''
+    def _stage_{stage}(self, x_BTD: Tensor, gate_BTD: Tensor) -> Tensor:
+        """Mixes the features of one stage; the motivation says why the gate comes first.
 
+        Shapes: x_BTD and gate_BTD are (batch, time, features), and so is what is returned.
+        """
+        # The gate is kept in float32: products of many decays underflow in half precision.
+        gate_BTD = torch.sigmoid(gate_BTD.float() + {number}).to(x_BTD.dtype)
+        mixed_BTD = gate_BTD * x_BTD + (1 - gate_BTD) * self.project(x_BTD)
+        # What is left over is added at the end, so that gradients have a straight way.
+        return mixed_BTD + x_BTD
+'''
+        for stage in range(12)
+    )
+    return f'''"""A mixer in stages: {motivation(number)}"""
+
+import torch
 from torch import Tensor, nn
 
 
 class Mixer{number}(nn.Module):
+    """Mixes in stages, each with a gate of its own."""
+
     def __init__(self, dim: int, *, heads: int) -> None:
         super().__init__()
         self.project = nn.Linear(dim, dim)
-
+        self.gate = nn.Linear(dim, dim)
+{stages}
     def forward(self, x_BTD: Tensor) -> Tensor:
-        scale = {number}.0
+        """Returns the features after all stages."""
+        gate_BTD = self.gate(x_BTD)
+        for stage in range(12):
+            x_BTD = getattr(self, f"_stage_{{stage}}")(x_BTD, gate_BTD)
+        return self.project(x_BTD)
 '''
-    line = "        x_BTD = x_BTD + scale * x_BTD / (1 + scale)\n"
-    tail = "        return self.project(x_BTD)\n"
-    return head + line * ((PROGRAM_BYTES - len(head) - len(tail)) // len(line)) + tail
 
 
 def motivation(number: int) -> str:
@@ -103,6 +121,24 @@ def motivation(number: int) -> str:
 
 
 # ---------------------------------------------------------------- the model
+
+
+def proposed(number: int) -> str:
+    """Returns what a researcher answers."""
+    head = f"Name: Mixer{number}\nMotivation: {motivation(number)}\n\n"
+    return f"{head}```python\n{program(number)}```\n"
+
+
+class Instant:
+    """A model in this process, which answers without a client between."""
+
+    def __init__(self, first: int) -> None:
+        self._count, self._lock = first, threading.Lock()
+
+    def ask(self, *_: object, **__: object) -> Reply:
+        with self._lock:
+            self._count += 1
+        return Reply(proposed(self._count), True, 9, 9, 0.0, 0.0, "instant")
 
 
 def serve(ready: Connection, first: int, *, same: bool) -> None:
@@ -117,8 +153,7 @@ def serve(ready: Connection, first: int, *, same: bool) -> None:
             with lock:
                 count[0] += 0 if same else 1
                 number = count[0]
-            text = f"Name: Mixer{number}\nMotivation: {motivation(number)}\n\n```python\n"
-            text += f"{program(number)}```\n"
+            text = proposed(number)
             if b'\\"same\\"' in asked:
                 text = '{"same": false, "as": "", "why": "another idea"}'
             message = {"role": "assistant", "content": text}
@@ -158,23 +193,6 @@ def model(first: int, *, roles: str, same: bool = False) -> Iterator[ModelSpec]:
     finally:
         process.kill()
         process.join()
-
-
-class Timed:
-    """A client that adds up what its threads compute while they ask."""
-
-    def __init__(self, client: Client) -> None:
-        self._client, self._lock = client, threading.Lock()
-        self.seconds, self.asked = 0.0, 0
-
-    def ask(self, *arguments: Any, **named: Any) -> Reply:
-        started = time.thread_time()
-        try:
-            return self._client.ask(*arguments, **named)
-        finally:
-            with self._lock:
-                self.seconds += time.thread_time() - started
-                self.asked += 1
 
 
 # ---------------------------------------------------------------- the lab and the records
@@ -253,16 +271,19 @@ def earlier(count: int) -> tuple[list[Record], list[Lesson]]:
 class Run:
     """A store with earlier records, and experiments that come on top."""
 
-    def __init__(self, folder: Path, records: int, lab: Lab, spec: ModelSpec) -> None:
-        self.store = Store.open(folder / f"{records}.sqlite", create=True)
+    def __init__(
+        self, path: Path, records: int, lab: Lab, spec: ModelSpec, instant: Instant | None = None
+    ) -> None:
+        """Asks the model of the spec, unless there is an instant one."""
+        self.store = Store.open(path, create=True)
         self.store.append(*earlier(records))
         self.history = History(self.store.records(), self.store.lessons())
         self.lab = TrivialLab(lab)
         ledger = Ledger(keep=self._keep)
         access = Access.read([spec], {"OPENAI_API_KEY": "none"})
-        self.client = Timed(Client(access, ledger, dice=random.Random(0)))
+        client = instant or Client(access, ledger, dice=random.Random(0))
         size = PRESET.budgets[0].model
-        self.team = Team(self.client, [spec], size, notes=self.store)
+        self.team = Team(client, [spec], size, notes=self.store)
 
     def _keep(self, call: Call) -> None:
         self.store.append_call(call)
@@ -279,29 +300,35 @@ class Run:
 
 
 def throughput(folder: Path, lab: Lab, count: int) -> dict[str, float]:
-    """Runs proposals with two workers on an empty store."""
+    """Runs proposals with two workers on a store with nothing but baselines."""
     with model(0, roles="researcher+engineer") as spec:
-        run = Run(folder, BASELINES, lab, spec)
-        run.experiments(4, 2)  # imports, and the first connections
-        run.client.seconds = 0.0
-        before = time.process_time()
-        moments = run.experiments(count, 2)
-        spent = time.process_time() - before
-    asked = run.client.seconds
+        asking = Run(folder / "asking.sqlite", BASELINES, lab, spec)
+        wall, cpu = timed(asking, count)
+        peak = peak_mb()
+        office = Run(folder / "office.sqlite", BASELINES, lab, spec, Instant(0))
+        _, alone = timed(office, count)
     return {
         "experiments": count,
-        "wall_seconds": moments[-1] - moments[0],
-        "wall_ms_per_experiment": 1000 * (moments[-1] - moments[0]) / count,
-        "office_cpu_ms_per_experiment": 1000 * (spent - asked) / count,
-        "client_cpu_ms_per_experiment": 1000 * asked / count,
-        "office_peak_mb": peak_mb(),
+        "wall_seconds": wall,
+        "wall_ms_per_experiment": 1000 * wall / count,
+        "office_cpu_ms_per_experiment": 1000 * alone / count,
+        "client_cpu_ms_per_experiment": 1000 * (cpu - alone) / count,
+        "office_peak_mb": peak,
     }
+
+
+def timed(run: Run, count: int) -> tuple[float, float]:
+    """Returns the seconds of the wall clock and of the processor for so many experiments."""
+    run.experiments(4, 2)  # imports, and the first connections
+    before = time.process_time()
+    moments = run.experiments(count, 2)
+    return moments[-1] - moments[0], time.process_time() - before
 
 
 def cost_at(folder: Path, lab: Lab, records: int) -> dict[str, float]:
     """Runs proposals one by one beside so many records, their nearest ideas asked for."""
     with model(10**6, roles="researcher+engineer+novelty_judge") as spec:
-        run = Run(folder, records, lab, spec)
+        run = Run(folder / "size.sqlite", records, lab, spec)
         run.experiments(4, 1)  # gathers what the store holds
         before = time.process_time()
         moments = run.experiments(AT_SIZE, 1)
@@ -317,7 +344,7 @@ def cost_at(folder: Path, lab: Lab, records: int) -> dict[str, float]:
 def repeats_are_refused(folder: Path, lab: Lab) -> None:
     """Raises unless a model that repeats itself is refused, at no examination."""
     with model(0, roles="researcher+engineer", same=True) as spec:
-        run = Run(folder, BASELINES, lab, spec)
+        run = Run(folder / "same.sqlite", BASELINES, lab, spec)
         run.experiments(3, 1)
     last = run.history[-1].outcome
     if not isinstance(last, Rejected) or last.check != "novelty" or run.lab.examined != 1:

@@ -6,6 +6,7 @@ store is the only state: a killed run goes on by starting it again, resuming has
 """
 
 import contextlib
+import functools
 import os
 import platform
 import time
@@ -370,6 +371,7 @@ def _measurements(record: Record) -> tuple[Measurement, ...]:
     return record.outcome.measurements if isinstance(record.outcome, Measured) else ()
 
 
+@functools.cache
 def hardware() -> str:
     """Returns the processor, the cores and the version of PyTorch, for the provenance."""
     name = platform.processor() or platform.machine()

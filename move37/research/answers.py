@@ -759,6 +759,16 @@ def _program(source: str) -> Parsed:
     return program
 
 
+_BINDS = (
+    ast.FunctionDef,
+    ast.AsyncFunctionDef,
+    ast.ClassDef,
+    ast.Import,
+    ast.ImportFrom,
+    ast.ExceptHandler,
+)
+
+
 def _missing(source: str) -> set[str]:
     """Returns the names that are used and bound nowhere, whatever the scope."""
     bound, used = set(dir(builtins)), set[str]()
@@ -767,7 +777,7 @@ def _missing(source: str) -> set[str]:
             (used if isinstance(node.ctx, ast.Load) else bound).add(node.id)
         elif isinstance(node, ast.arg):
             bound.add(node.arg)
-        else:
+        elif isinstance(node, _BINDS):
             bound |= _bound(node)
     return used - bound
 
@@ -808,9 +818,10 @@ def _mixer(source: str) -> str:
     if isinstance(program, SyntaxError):
         raise Unusable(_told(program, source))
     tree = program.tree
-    _check_framework(program)
+    aliases = _aliases(program)
+    _check_framework(aliases)
     _check_elisions(source)
-    modules = _modules(program)
+    modules = _modules(tree, aliases)
     name = _only(modules)
     _check_training(tree)
     _check_bodies(source, modules, name)
@@ -834,8 +845,8 @@ def _told(error: SyntaxError, source: str) -> str:
     return f"The program has a syntax error in {what}\nAnswer with the complete program, corrected."
 
 
-def _check_framework(program: Parsed) -> None:
-    for name in _aliases(program).values():
+def _check_framework(aliases: Mapping[str, str]) -> None:
+    for name in aliases.values():
         if (framework := name.split(".")[0]) in OTHER_FRAMEWORKS:
             raise Unusable(f"Expected PyTorch, got a program for {framework}: write it with torch.")
 
@@ -901,11 +912,10 @@ def _aliases(program: Parsed) -> dict[str, str]:
     return names
 
 
-def _modules(program: Parsed) -> dict[str, _Methods]:
+def _modules(tree: ast.Module, aliases: Mapping[str, str]) -> dict[str, _Methods]:
     """Returns the nn.Module classes of a program with their methods."""
-    aliases = _aliases(program)
     modules: dict[str, _Methods] = {}
-    for node in _run_at_import(program.tree):
+    for node in _run_at_import(tree):
         if not isinstance(node, ast.ClassDef):
             continue
         bases = [ast.unparse(base) for base in node.bases]

@@ -1,5 +1,6 @@
 """Programs that differ in words only have one fingerprint, and no others have."""
 
+import ast
 import subprocess
 import sys
 
@@ -91,4 +92,5 @@ def test_a_program_is_parsed_once_with_all_its_nodes() -> None:
     parsed = parse(PROGRAM)
     assert isinstance(parsed, Parsed)
     assert parse(PROGRAM) is parsed
-    assert parsed.nodes[0] is parsed.tree
+    assert parsed.nodes == tuple(ast.walk(parsed.tree))
+    assert ast.get_docstring(parsed.tree) == "A mixer."

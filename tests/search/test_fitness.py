@@ -1,16 +1,20 @@
 """What makes a mixer fitter than another, and what never does."""
 
+import io
 import math
 import random
+import tokenize
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import move37
 from move37.records import Record
 from move37.results import Result, results
-from move37.search.fitness import Fitness, Form, Scale
+from move37.search.fitness import Fitness, Form, Scale, _program_size
 from move37.statistics import Noise, residual_noise
 from tests.search.builders import (
     baselines,
@@ -20,6 +24,7 @@ from tests.search.builders import (
     rejected,
 )
 
+ROOT = Path(move37.__file__).parent
 FORMS: tuple[Form, ...] = get_args(Form)
 each_form = pytest.mark.parametrize("form", FORMS)
 
@@ -382,3 +387,11 @@ def test_a_verdict_by_chance_comes_in_one_run_of_twenty(
     ]
     # Three standard deviations of a share of 5 %.
     assert sum(fooled) / RUNS <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / RUNS)
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "nn").rglob("*.py")), ids=lambda file: file.stem)
+def test_the_size_of_a_program_is_its_number_of_tokens(file: Path) -> None:
+    text, silent = file.read_text("utf-8"), ("COMMENT", "NL", "NEWLINE", "INDENT", "DEDENT")
+    tokens = tokenize.generate_tokens(io.StringIO(text).readline)
+    names = [tokenize.tok_name[token.type] for token in tokens]
+    assert _program_size(text) == sum(name not in (*silent, "ENDMARKER") for name in names)
