@@ -14,8 +14,8 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined, Template
 
-# Two or more folders from the root on; a division or a fraction has no such form. What stands before
-# is asked after the slash: so only slashes are looked at.
+# Two or more folders from the root on; a division or a fraction has no such form. What stands
+# before it is asked after the slash: so only slashes are looked at.
 _PATH = re.compile(r"/(?<![\w.:/]/)[\w.@+~-]+(?:/[\w.@+~-]+)+/?")
 
 
