@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from move37.history import History
 from move37.knowledge.retrieval import Library
-from move37.loop import Lab, Plan, Watch, brief_of, discover, try_one
+from move37.loop import Lab, Plan, Watch, brief_of, discover, read, try_one
 from move37.presets import Preset
 from move37.records import Brief, InputError, Lesson, Measured, Proposal, Record
 from move37.research.answers import Answer, Unusable, read_answer
@@ -76,7 +76,7 @@ def next_task(preset: Preset, path: Path, *, seed: int | None = None) -> Task:
         with Store.open(path, write=False) as store:
             settings = store.settings()
             store.check_settings(plan_of(preset, settings).settings)
-            history, claims = History(store.records(), store.lessons()), store.claims()
+            history, claims = read(store), store.claims()
     plan = plan_of(preset, settings)
     plan = plan if seed is None else replace(plan, seed=seed)
     done, baselines = history.experiments, len(preset.baselines)
@@ -118,7 +118,8 @@ def plan_of(preset: Preset, settings: dict[str, Any]) -> Plan:
     """Returns the plan of the baselines, with what a run or a submit was started with here."""
     form = form_of(str(settings.get("fitness", "noise")))
     seed, device = int(settings.get("seed", 0)), str(settings.get("device", "cpu"))
-    return Plan(preset, len(preset.baselines), seed, device=device, form=form)
+    share = float(settings.get("share of the judge", 0.0))
+    return Plan(preset, len(preset.baselines), seed, device=device, form=form, judge_share=share)
 
 
 def place_of(preset: Preset, store: Path | None) -> Path:
@@ -156,7 +157,7 @@ def submit(
                 store.keep_settings(plan.settings)
                 for _ in discover(plan, Composer(), lab, store, watch):
                     pass  # the composer is not asked: the plan ends with the baselines
-            history = History(store.records())
+            history = read(store)
             records, lesson = try_one(plan, proposal, parent, lab, history, watch)
             records, lesson = store.append_next(records, lesson)
         return Submitted(records, lesson, store.records(), plan.form)

@@ -11,6 +11,7 @@ from pathlib import Path
 from move37.history import History
 from move37.presets import Preset
 from move37.records import InputError
+from move37.research import judge
 from move37.research.cassette import Player, Recorder
 from move37.research.chooser import Payoff
 from move37.research.client import Client
@@ -40,6 +41,7 @@ class Words:
     max_tokens: int | None = None
     record: Path | None = None
     replay: Path | None = None
+    judge_share: float = 0.0  # of the judgement in the fitness
 
     def specs(self) -> tuple[ModelSpec, ...]:
         """Returns the models that are named; raises InputError."""
@@ -47,6 +49,13 @@ class Words:
         specs = distinct([*listed, *(parse_model(text) for text in self.models)])
         if self.record and self.replay:
             raise InputError("expected --record or --replay, got both: leave one out")
+        if not 0 <= self.judge_share <= 1:
+            raise InputError(f"expected --judge-share from 0 to 1, got {self.judge_share:g}")
+        if self.judge_share and not any(spec.plays(judge.ROLE) for spec in specs):
+            raise InputError(
+                f"--judge-share {self.judge_share:g} needs a model that plays the role "
+                f"{judge.ROLE!r}: name one with --model"
+            )
         others = (self.secrets, self.max_dollars, self.max_tokens, self.record, self.replay)
         if not specs and any(one is not None for one in others):
             raise InputError("expected --model NAME beside the options of language models")

@@ -16,10 +16,11 @@ from rich.console import Console
 from rich.text import Text
 
 from move37 import __version__
-from move37.records import InputError, Lesson, Level, Record, RunFailed, fields_of, to_data
+from move37.records import InputError, Level, Record, RunFailed, fields_of, to_data
 
 if TYPE_CHECKING:
     from move37.asking import Words
+    from move37.history import History
     from move37.lab.client import Lab
 
 app = typer.Typer(
@@ -119,6 +120,13 @@ def run(
         Path | None,
         typer.Option(help="Answer from these, ask nobody.", rich_help_panel=ModelsPanel),
     ] = None,
+    judge_share: Annotated[
+        float,
+        typer.Option(
+            help="How much the judge has of what breaks ties, 0 to 1.",
+            rich_help_panel=ModelsPanel,
+        ),
+    ] = 0.0,
 ) -> None:
     """Measure the baselines, then propose, prove, train and compare new mixers.
 
@@ -126,7 +134,9 @@ def run(
     """
     from move37 import asking
 
-    words = asking.Words(model or (), models, secrets, max_dollars, max_tokens, record, replay)
+    words = asking.Words(
+        model or (), models, secrets, max_dollars, max_tokens, record, replay, judge_share
+    )
     _session(preset, store, experiments, seed, workers, device, fitness, sandbox, as_json, words)
 
 
@@ -161,7 +171,7 @@ def _session(
 ) -> None:
     # Imported late: `move37 --help` and `move37 top` need none of it.
     from move37 import asking, presets, session
-    from move37.history import History
+    from move37.loop import read
 
     plan = session.make_plan(
         presets.preset(preset),
@@ -170,11 +180,12 @@ def _session(
         workers=workers,
         device=device,
         fitness=fitness,
+        judge_share=words.judge_share if words else 0.0,
     )
     strict = _strict(sandbox)
     with contextlib.ExitStack() as stack:
         opened = stack.enter_context(session.open_store(plan, store))
-        history = History(opened.records(), opened.lessons())
+        history = read(opened, judge_share=plan.judge_share)
         team = stack.enter_context(
             asking.team(words or asking.Words(), plan.preset, opened, history, seed=seed)
         )
@@ -203,7 +214,7 @@ def top(
     from move37.search.leaderboard import leaderboard
 
     form = form_of(fitness)
-    records, _ = _read(preset, store)
+    records = _read(preset, store)
     rows = leaderboard(records, form)
     if as_json:
         _print_json([fields_of(row) for row in rows])
@@ -224,23 +235,24 @@ def show(
     """Show one experiment: motivation, program, checks, curves, lesson, lineage."""
     from move37.results import find
 
-    records, lessons = _read(preset, store)
-    _show(records, lessons, find(records, identity), as_json)
+    history = _read(preset, store)
+    _show(history, find(history, identity), as_json)
 
 
-def _show(records: Sequence[Record], lessons: Sequence[Lesson], number: int, as_json: bool) -> None:
+def _show(history: "History", number: int, as_json: bool) -> None:
     from move37 import terminal
-    from move37.search.leaderboard import leaderboard
+    from move37.search.leaderboard import row_of
 
-    mine = [record for record in records if record.experiment == number]
-    lesson = next((one for one in lessons if one.experiment == number), None)
-    row = next((r for r in leaderboard(records) if r.id == mine[-1].candidate.id), None)
-    ancestors = _ancestors(records, mine[-1])
+    mine, identity = history.experiment(number), history.experiment(number)[-1].candidate.id
+    lesson = next((one for one in history.lessons if one.experiment == number), None)
+    row, judgement = row_of(history, identity), history.judgement(identity)
+    ancestors = _ancestors(history, mine[-1])
     if as_json:
         shown = fields_of(row) if row else None
-        _print_json({"row": shown, "records": mine, "lesson": lesson, "lineage": ancestors})
+        found = {"row": shown, "records": mine, "lesson": lesson, "lineage": ancestors}
+        _print_json(found | {"judgement": fields_of(judgement) if judgement else None})
     else:
-        Console().print(terminal.experiment_page(mine, lesson, row, ancestors))
+        Console().print(terminal.experiment_page(mine, lesson, row, ancestors, judgement))
         print(mine[-1].candidate.proposal.source)  # noqa: T201  as it is, to be copied
 
 
@@ -252,7 +264,7 @@ def tree(
     from move37 import terminal
     from move37.search.leaderboard import leaderboard
 
-    records, _ = _read(preset, store)
+    records = _read(preset, store)
     rows = leaderboard(records)
     if as_json:
         last = {record.experiment: record for record in records}
@@ -285,11 +297,19 @@ def costs(
 
     path = store or presets.preset(preset).default_store
     with Store.open(path, write=False) as opened:
-        rows = costs_of(opened.calls())
+        rows, useless = costs_of(opened.calls()), opened.fallbacks()
     if as_json:
-        _print_json([fields_of(row) for row in rows])
+        _print_json(
+            {
+                "costs": [fields_of(row) for row in rows],
+                "answers_of_no_use": [fields_of(one) for one in useless],
+            }
+        )
     elif rows:
-        Console(highlight=False).print(terminal.costs_table(rows))
+        console = Console(highlight=False)
+        console.print(terminal.costs_table(rows))
+        if useless:
+            console.print(terminal.fallbacks_table(useless))
     else:
         print("No language model was asked.")  # noqa: T201
 
@@ -299,7 +319,8 @@ def lessons(
     preset: PresetOption = "laptop", store: StoreOption = None, as_json: JsonOption = False
 ) -> None:
     """Show what each experiment taught, newest last."""
-    records, learnt = _read(preset, store)
+    records = _read(preset, store)
+    learnt = records.lessons
     if as_json:
         _print_json([fields_of(lesson) for lesson in learnt])
         return
@@ -508,6 +529,7 @@ def submit(
     it was measured, 1: it was refused or crashed, and that is kept; 2: nothing was recorded.
     """
     from move37 import agents, presets
+    from move37.history import History
 
     known = presets.preset(preset)
     text = _text_of(file)
@@ -525,7 +547,8 @@ def submit(
             )
     except KeyboardInterrupt:
         _fail("stopped: nothing of the program is recorded; the same command starts again", 130)
-    _show(done.everything, [done.lesson], done.records[-1].experiment, as_json)
+    history = History(done.everything, [done.lesson])
+    _show(history, done.records[-1].experiment, as_json)
     if not done.measured:
         raise SystemExit(1)
 
@@ -600,12 +623,13 @@ def _lab(sandbox: str, console: Console) -> "Lab":
     return Lab(strict=_strict(sandbox), warn=lambda text: console.print(text, style="yellow"))
 
 
-def _read(preset: str, path: Path | None) -> tuple[list[Record], list[Lesson]]:
+def _read(preset: str, path: Path | None) -> "History":
     from move37 import presets
+    from move37.loop import read
     from move37.store.store import Store
 
     with Store.open(path or presets.preset(preset).default_store, write=False) as store:
-        return store.records(), store.lessons()
+        return read(store)
 
 
 def _ancestors(records: Sequence[Record], record: Record) -> list[str]:

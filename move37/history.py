@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Protocol, TypeVar, cast, overload
 
-from move37.records import Lesson, Record
+from move37.records import Judgement, Lesson, Record
 from move37.results import Result, results
 
 
@@ -43,6 +43,7 @@ class _Log:
         self.of_candidate: dict[str, list[Record]] = defaultdict(list)
         self.children: dict[str, dict[str, int]] = defaultdict(dict)  # id -> first experiment
         self.lessons_of: dict[str, list[Lesson]] = defaultdict(list)
+        self.judgements: dict[str, Judgement] = {}  # by candidate
         self.gathered: dict[type[Gathered], tuple[Gathered, int]] = {}
         self.lock = threading.RLock()
 
@@ -50,21 +51,39 @@ class _Log:
 class History(Sequence[Record]):
     """All records up to a border, in order. Safe to read while another thread adds."""
 
-    def __init__(self, records: Sequence[Record] = (), lessons: Sequence[Lesson] = ()) -> None:
-        """`records` and `lessons` are put in order of their experiments."""
+    def __init__(
+        self,
+        records: Sequence[Record] = (),
+        lessons: Sequence[Lesson] = (),
+        judgements: Sequence[Judgement] = (),
+        *,
+        judge_share: float = 0.0,
+    ) -> None:
+        """`records` and `lessons` are put in order of their experiments.
+
+        `judge_share` is how much of the judgement in a fitness comes from the language model that
+        judges, 0 to 1; the rest is counted cost.
+        """
+        self.judge_share = judge_share
         self._log = _Log()
         self._border: int | None = None
         ordered = sorted(records, key=lambda record: record.experiment)
         for _, experiment in groupby(ordered, key=lambda record: record.experiment):
             self.add(list(experiment))
         self._add_lessons(sorted(lessons, key=lambda lesson: lesson.experiment))
+        self._log.judgements.update((one.candidate, one) for one in judgements)
 
     @classmethod
     def of(cls, records: Sequence[Record]) -> "History":
         """Returns the records as a history, which they may be already."""
         return records if isinstance(records, History) else cls(records)
 
-    def add(self, experiment: Sequence[Record], lesson: Lesson | None = None) -> None:
+    def add(
+        self,
+        experiment: Sequence[Record],
+        lesson: Lesson | None = None,
+        judgement: Judgement | None = None,
+    ) -> None:
         """Takes in the records of the next experiment; the whole history grows, no view does."""
         log, number = self._log, experiment[0].experiment
         with log.lock:
@@ -80,6 +99,8 @@ class History(Sequence[Record]):
             log.found.append(found)
             log.ends.append(len(log.records))
             log.experiments.append(number)  # last: by then all else is there
+            if judgement is not None:
+                log.judgements[judgement.candidate] = judgement
             if lesson is not None:
                 self._add_lessons([lesson])
 
@@ -91,7 +112,7 @@ class History(Sequence[Record]):
     def until(self, border: int) -> "History":
         """Returns what was there before the experiment of this number."""
         view = History.__new__(History)
-        view._log = self._log
+        view._log, view.judge_share = self._log, self.judge_share
         view._border = border if self._border is None else min(border, self._border)
         return view
 
@@ -147,6 +168,10 @@ class History(Sequence[Record]):
         """Returns the candidates that descend from one, the oldest first."""
         found = self._log.children.get(identity, {})
         return [child for child, experiment in list(found.items()) if experiment < self.border]
+
+    def judgement(self, identity: str) -> Judgement | None:
+        """Returns what a language model thinks of a candidate."""
+        return self._log.judgements.get(identity)
 
     @property
     def lessons(self) -> Sequence[Lesson]:

@@ -44,6 +44,7 @@ from move37.research.researcher import NoProposal, Researcher
 from move37.search.decisions import check_ruler, question_is_open, stops_from, too_good
 from move37.search.fitness import Form
 from move37.search.pool import draw_brief, visible
+from move37.store.store import Store
 
 
 class Lab(Protocol):
@@ -74,6 +75,7 @@ class Plan:
     workers: int = 2
     device: str = "cpu"
     form: Form = "noise"
+    judge_share: float = 0.0  # of the judgement in the fitness: see `History`
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -84,6 +86,7 @@ class Plan:
             "seed": self.seed,
             "device": self.device,
             "fitness": self.form,
+            "share of the judge": self.judge_share,
         }
 
 
@@ -125,14 +128,20 @@ def discover(
             records = result.result()  # in order, whichever ends first
             lesson = advisers.analyse(records, history)
             store.append(records, [lesson])  # first on disk, then in memory
-            advisers.judge(records, history)
-            history.add(records, lesson)
+            history.add(records, lesson, advisers.judge(records, history))
             done += 1
             yield records, lesson
             if plan.preset.ruler and done == baselines:
                 check_ruler(plan.preset.ruler, history.baselines)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def read(store: Store, *, judge_share: float | None = None) -> History:
+    """Returns all that a store holds; the judge has the share that the run was started with."""
+    if judge_share is None:
+        judge_share = float(store.settings().get("share of the judge", 0.0))
+    return History(store.records(), store.lessons(), store.judgements(), judge_share=judge_share)
 
 
 def try_one(
@@ -336,6 +345,8 @@ class _Experiment:
             hardware=hardware(),
             started_at=(moment or datetime.now(UTC)).isoformat(timespec="seconds"),
             seconds=seconds,
+            model=candidate.proposal.origin if candidate.proposal.prompt_version else "",
+            prompt_version=candidate.proposal.prompt_version,
         )
         return Record(self.number, step, candidate, parents, outcome, provenance)
 

@@ -61,6 +61,7 @@ class Proposal:
     origin: str  # "baseline", "composer", or the name of another researcher
     components: tuple[str, ...] = ()  # "gene:value" words, see research.composer
     knowledge: tuple[str, ...] = ()  # ids of the knowledge entries it draws on
+    prompt_version: str = ""  # of the prompt that a language model answered, "" for none
 
     @property
     def is_baseline(self) -> bool:

@@ -61,6 +61,7 @@ def make_plan(
     workers: int,
     device: str,
     fitness: str,
+    judge_share: float = 0.0,
 ) -> Plan:
     """Returns the plan; raises InputError for words that are not known."""
     if device not in ("cpu", "cuda"):
@@ -69,7 +70,8 @@ def make_plan(
     count = preset.proposals if proposals is None else proposals
     # More would only wait: an experiment starts when the one `lag` before it is done.
     workers = min(workers, preset.selection.lag)
-    return Plan(preset, len(preset.baselines) + count, seed, workers, device, form)
+    experiments = len(preset.baselines) + count
+    return Plan(preset, experiments, seed, workers, device, form, judge_share)
 
 
 def report_name(store: Path) -> str:

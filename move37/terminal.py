@@ -20,6 +20,8 @@ from move37.records import (
     Audited,
     CheckResult,
     Crashed,
+    Fallback,
+    Judgement,
     Lesson,
     Measured,
     Measurement,
@@ -39,6 +41,7 @@ VERDICTS = {
 CHECKED: dict[Verdict, str] = {"passed": "green", "failed": "bold red", "not offered": "dim"}
 ENDINGS = {Measured: "passed", Rejected: "refused", Crashed: "crashed"}  # of what has no fitness
 BLOCKS = "▁▂▃▄▅▆▇█"
+FALLBACKS_SHOWN = 20
 
 
 def leaderboard_table(rows: Sequence[Row], *, most: int = 0) -> Table:
@@ -215,7 +218,11 @@ def sparkline(measurement: Measurement) -> str:
 
 
 def experiment_page(
-    records: Sequence[Record], lesson: Lesson | None, row: Row | None, lineage: Sequence[str]
+    records: Sequence[Record],
+    lesson: Lesson | None,
+    row: Row | None,
+    lineage: Sequence[str],
+    judgement: Judgement | None = None,
 ) -> Group:
     """Returns everything about one experiment but its program, which follows."""
     last = records[-1]
@@ -250,6 +257,8 @@ def experiment_page(
     if lesson:
         parts += [Text(), Text("Lesson", style="bold"), Text(lesson.text)]
         parts.append(Text(f"Next: {lesson.weakness}", style="dim"))
+    if judgement:
+        parts += [Text(), Text("Judgement", style="bold"), Text(_judged(judgement))]
     parts += [Text(), Text("Program", style="bold")]
     return Group(*parts)
 
@@ -268,6 +277,29 @@ def checks_table(checks: Sequence[CheckResult]) -> Table:
     for check in checks:
         verdict = f"[{CHECKED[check.verdict]}]{check.verdict}[/]"
         table.add_row(Text(f"  {check.check}"), verdict, Text(check.evidence, style="dim"))
+    return table
+
+
+def _judged(told: Judgement) -> str:
+    return (
+        f"innovation {told.innovation:.1f}, complexity {told.complexity:.1f}, correctness "
+        f"{told.correctness:.1f} of 10 (DeltaNet has 5), by {told.model}, asked {told.answers} "
+        f"times; its answers differ by up to {told.spread:.1f}"
+    )
+
+
+def fallbacks_table(fallbacks: Sequence[Fallback]) -> Table:
+    """Returns the newest answers that were of no use, and why; what is computed stood in."""
+    shown = fallbacks[-FALLBACKS_SHOWN:]
+    title = f"Answers of no use: {len(fallbacks)}"
+    title += f", the newest {len(shown)}" if len(shown) < len(fallbacks) else ""
+    table = Table(box=None, pad_edge=False, header_style="dim", title=title, title_justify="left")
+    table.add_column("experiment", justify="right")
+    table.add_column("role")
+    table.add_column("model", overflow="fold")
+    table.add_column("why", overflow="fold")
+    for one in shown:
+        table.add_row(str(one.experiment), one.role, Text(one.model), Text(one.reason))
     return table
 
 

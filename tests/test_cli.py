@@ -502,8 +502,11 @@ def test_a_language_model_proposes_and_its_costs_are_shown(
     last = records(path)[-1]
     assert last.candidate.proposal.origin == name
     assert isinstance(last.outcome, Measured)
+    assert last.provenance.model == name
+    assert last.provenance.prompt_version.startswith("researcher 1 ")
     costs = json.loads(move37("costs", "--store", str(path), "--json").stdout)
-    assert [(row["role"], row["calls"]) for row in costs] == [("researcher", 1)]
+    assert [(row["role"], row["calls"]) for row in costs["costs"]] == [("researcher", 1)]
+    assert costs["answers_of_no_use"] == []
     assert "researcher" in move37("costs", "--store", str(path)).stdout
     # The same from the cassette, with nobody to ask.
     again = Path(shutil.copy(store, tmp_path / "again.sqlite"))
@@ -535,6 +538,8 @@ def test_costs_of_an_offline_run_are_none(store: Path) -> None:
     [
         (["--model", "gpt"], "expected a model as openai:NAME"),
         (["--max-dollars", "3"], "expected --model NAME beside the options"),
+        (["--judge-share", "0.5"], "needs a model that plays the role 'judge'"),
+        (["--model", "openai:gpt", "--judge-share", "2"], "expected --judge-share from 0 to 1"),
         (["--model", "openai:gpt"], "expected its key in OPENAI_API_KEY"),
         (["--model", "http://10.0.0.1/v1#m", "--max-dollars", "1"], "needs the price of"),
         (["--model", "http://10.0.0.1/v1#m", "--replay", "/nowhere"], "expected a cassette"),

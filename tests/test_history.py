@@ -2,6 +2,7 @@
 that go through all of them.
 """
 
+import itertools
 import random
 from collections.abc import Sequence
 from dataclasses import replace
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from move37.history import History
-from move37.records import Proposal, Record
+from move37.records import Judgement, Proposal, Record
 from move37.research.analyst import analyse
 from move37.research.novelty import repeats
 from move37.research.novelty_judge import Ideas
@@ -231,3 +232,49 @@ def test_the_nearest_ideas_of_a_view_are_those_of_its_records() -> None:
         assert ideas.nearest(proposal(99), (), 5, whole.until(border)) == slow
     programs = len({one.candidate.id for one in records})
     assert embedder.texts == programs + 4  # each motivation once, and the new one each time
+
+
+def judged(records: Sequence[Record]) -> list[Judgement]:
+    dice = random.Random(1)
+    return [
+        Judgement(r.experiment, r.candidate.id, "model", 3, *(dice.uniform(0, 10),) * 3, 0.5)
+        for r in records
+        if not r.candidate.proposal.is_baseline and dice.random() < 0.8
+    ]
+
+
+@pytest.mark.parametrize("form", ["noise", "paper"])
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_the_judge_has_its_share_of_the_judgement_and_no_more(form: Form, share: float) -> None:
+    records = a_run(4)
+    history = History(records, judgements=judged(records), judge_share=share)
+    plain = {row.id: row.judgement for row in leaderboard(records, form)}
+    for row in leaderboard(history, form):
+        told = history.judgement(row.id)
+        grade = told.innovation / 10 if told else plain[row.id]
+        assert row.judgement == pytest.approx((1 - share) * plain[row.id] + share * grade)
+    told_scale = Board(history).scale()
+    fits = [
+        (told_scale.fitness(r, form).rank_key, -r.experiment, r)
+        for r in results(records)
+        if told_scale.compares(r)
+    ]
+    slow = [r.candidate.id for *_, r in sorted(fits, key=lambda fit: fit[:2], reverse=True)]
+    assert [row.id for row in leaderboard(history, form)] == slow
+
+
+def test_in_the_noise_form_the_judge_only_breaks_ties() -> None:
+    records = a_run(4)
+    history = History(records, judgements=judged(records), judge_share=1.0)
+    values = {row.id: row.fitness for row in leaderboard(records)}
+    told = [values[row.id] for row in leaderboard(history)]
+    assert all(round(10 * a) >= round(10 * b) for a, b in itertools.pairwise(told))
+    assert [row.id for row in leaderboard(history)] != list(values)
+
+
+def test_a_judgement_comes_with_its_experiment() -> None:
+    records = a_run(0)
+    history = History(records[:20], judge_share=1.0)
+    (one,) = [j for j in judged(records) if j.experiment == 21][:1]
+    history.add([r for r in records if r.experiment == 21], None, one)
+    assert history.judgement(one.candidate) == one

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from move37.records import Brief, Lesson, Proposal, Record, Rejected
+from move37.records import Brief, Judgement, Lesson, Proposal, Record, Rejected
 from move37.research.analyst import analyse
 
 
@@ -27,8 +27,8 @@ class Advisers(Protocol):
         """Returns the lesson of one experiment; `history` holds all records before it."""
         ...
 
-    def judge(self, experiment: Sequence[Record], history: Sequence[Record]) -> None:
-        """Keeps what is thought of the experiment, which is in the store by now."""
+    def judge(self, experiment: Sequence[Record], history: Sequence[Record]) -> Judgement | None:
+        """Returns what is thought of the experiment, which is in the store by now; keeps it."""
         ...
 
 
@@ -49,5 +49,10 @@ class Offline:
         """Returns the computed lesson."""
         return analyse(experiment, history)
 
-    def judge(self, experiment: Sequence[Record], history: Sequence[Record]) -> None:
-        """Keeps nothing."""
+    def judge(
+        self,
+        experiment: Sequence[Record],  # noqa: ARG002
+        history: Sequence[Record],  # noqa: ARG002
+    ) -> Judgement | None:
+        """Thinks nothing."""
+        return None

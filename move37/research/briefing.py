@@ -52,11 +52,18 @@ def values_of(brief: Brief, size: ModelSize, library: Library) -> dict[str, Any]
     }
 
 
-def proposal_of(answer: Answer, origin: str) -> Proposal:
+def proposal_of(answer: Answer, origin: str, prompt_version: str = "") -> Proposal:
     """Returns what was proposed; of the entries that it names, those that there are."""
     known = {entry.id for entry in entries()}
     drawn_on = tuple(one for one in answer.knowledge if one in known)
-    return Proposal(answer.name, answer.motivation, answer.source, origin, knowledge=drawn_on)
+    return Proposal(
+        answer.name,
+        answer.motivation,
+        answer.source,
+        origin,
+        knowledge=drawn_on,
+        prompt_version=prompt_version,
+    )
 
 
 def _shown(record: Record) -> dict[str, str]:

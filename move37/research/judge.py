@@ -1,6 +1,7 @@
 """Judges taste: innovation, complexity and correctness of what was measured, three times each.
 
-The grades are kept beside what is counted; they do not steer the search.
+The grades are kept beside what is counted; they steer the search only as far as `--judge-share`
+says.
 """
 
 import random
@@ -17,8 +18,12 @@ TIMES = 3
 GRADES = ("innovation", "complexity", "correctness")
 
 
-def judge(asker: Asker, experiment: Sequence[Record], history: Sequence[Record]) -> None:
-    """Keeps the judgement of an experiment that was measured; none where no answer can be read.
+def judge(
+    asker: Asker, experiment: Sequence[Record], history: Sequence[Record]
+) -> Judgement | None:
+    """Returns and keeps the judgement of an experiment that was measured.
+
+    None where no answer can be read.
 
     The material comes in an order of the dice, and each part of it first once: models prefer what
     they read first.
@@ -26,7 +31,7 @@ def judge(asker: Asker, experiment: Sequence[Record], history: Sequence[Record])
     last = experiment[-1]
     candidate = last.candidate
     if candidate.proposal.is_baseline or not isinstance(last.outcome, Measured):
-        return
+        return None
     told = shown(candidate.id, [*History.of(history).of_candidate(candidate.id), *experiment])
     assert told is not None
     parts = [
@@ -48,12 +53,13 @@ def judge(asker: Asker, experiment: Sequence[Record], history: Sequence[Record])
         if found is None:
             break
         answers.append(found)
-    if answers:
-        grades = {key: [answer[key] for answer in answers] for key in GRADES}
-        means = {key: sum(values) / len(values) for key, values in grades.items()}
-        spread = max(max(values) - min(values) for values in grades.values())
-        asker.notes.append_judgement(
-            Judgement(
-                last.experiment, candidate.id, spec.name, len(answers), **means, spread=spread
-            )
-        )
+    if not answers:
+        return None
+    grades = {key: [answer[key] for answer in answers] for key in GRADES}
+    means = {key: sum(values) / len(values) for key, values in grades.items()}
+    spread = max(max(values) - min(values) for values in grades.values())
+    judgement = Judgement(
+        last.experiment, candidate.id, spec.name, len(answers), **means, spread=spread
+    )
+    asker.notes.append_judgement(judgement)
+    return judgement

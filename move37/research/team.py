@@ -22,6 +22,7 @@ from move37.knowledge.retrieval import Embedder, Library, StaticEmbedder
 from move37.records import (
     Brief,
     InputError,
+    Judgement,
     Lesson,
     ModelSize,
     Proposal,
@@ -100,7 +101,7 @@ class Team:
                 told = again(reply, str(error))
                 reason = str(error)
                 continue
-            return proposal_of(answer, spec.name)
+            return proposal_of(answer, spec.name, prompt(part.role).version)
         unread = Proposal("Unread", f"An answer of {spec.name}.", reply.text, spec.name)
         raise NoProposal(unread, Rejected("answer", reason))
 
@@ -123,10 +124,11 @@ class Team:
             return analyse(experiment, history)
         return lessons.analysed(self._asker, experiment, history)
 
-    def judge(self, experiment: Sequence[Record], history: Sequence[Record]) -> None:
-        """Keeps the judgement of an experiment that was measured."""
-        if self._asker.plays(judge.ROLE):
-            judge.judge(self._asker, experiment, history)
+    def judge(self, experiment: Sequence[Record], history: Sequence[Record]) -> Judgement | None:
+        """Returns the judgement of an experiment that was measured, and keeps it."""
+        if not self._asker.plays(judge.ROLE):
+            return None
+        return judge.judge(self._asker, experiment, history)
 
     def _ask(self, spec: ModelSpec, part: Part, experiment: int, told: str) -> Reply:
         """Asks; a brief that is too long for the model is shortened, step by step."""

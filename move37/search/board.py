@@ -25,6 +25,7 @@ from move37.search.fitness import (
     by_seed,
     gains_on,
     judgement_on,
+    mixed,
     noise_of_gains,
     shared_seeds,
     terms,
@@ -36,7 +37,7 @@ class Board:
     """The candidates of a history that can be compared, as of its border."""
 
     def __init__(self, history: Sequence[Record]) -> None:
-        history = History.of(history)
+        history = self._history = History.of(history)
         self._kept, border = history.gathered(_Kept), history.border
         self._count = bisect_left(self._kept.places, border)  # of those that can be compared
         self._tried = bisect_left(self._kept.tried, border)
@@ -62,7 +63,14 @@ class Board:
             raise Unscaled(str(error)) from None
         published = best_of([gains for _, gains in self.baselines])
         tried = self._tried + sum(not result.is_baseline for result in more)
-        return Scale(reference, noise, published, tried)
+        return Scale(reference, noise, published, tried, self._history.judge_share, self._grade)
+
+    def _grade(self, candidate: str) -> float | None:
+        """Returns the mean grade that a language model gave, from 0 to 1."""
+        told = self._history.judgement(candidate)
+        if told is None:
+            return None
+        return (told.innovation + told.complexity + told.correctness) / 30
 
     def fittest(self, most: int, form: Form, *, parents: bool = False) -> list[int]:
         """Returns the places of the fittest candidates, the fittest first; raises Unscaled.
@@ -71,6 +79,9 @@ class Board:
         """
         scale = self.scale()
         loss, benchmark, judged, failed = (self._column(one) for one in self._kept.columns)
+        if share := self._history.judge_share:
+            asked = (self._grade(one.candidate.id) for one in self._kept.results[: self._count])
+            judged = np.array([mixed(*both, share) for both in zip(judged, asked, strict=True)])
         value = terms(scale, "loss", loss, form) + terms(scale, "benchmark", benchmark, form)
         tied = np.rint(TIES * value)
         if form == "paper":

@@ -12,7 +12,7 @@ of the other tasks), both relative to DeltaNet on the same seed after the same t
 import functools
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -128,6 +128,8 @@ class Scale:
     noise: Mapping[str, Noise]  # of a gain, by axis
     best: Mapping[str, float]  # the best mean gain of a published mixer
     tried: int  # candidates that are no baselines
+    judge_share: float = 0.0  # of the judgement: what a language model says, not what is counted
+    grade: Callable[[str], float | None] = lambda candidate: None  # 0 to 1, by its id
 
     @classmethod
     def of(cls, measured: Sequence[Result], *, reference: str = REFERENCE) -> "Scale":
@@ -212,8 +214,13 @@ class Scale:
         return ranges
 
     def judgement(self, result: Result) -> float:
-        """Returns the counted cost as a number from 0 to 1, 0.5 for the reference."""
-        return judgement_on(self.reference, result)
+        """Returns a number from 0 to 1, 0.5 for the reference: the counted cost, and the judge's
+        grade in its share.
+
+        A result without a grade, as baselines are, has the counted one alone.
+        """
+        counted = judgement_on(self.reference, result)
+        return mixed(counted, self.grade(result.candidate.id), self.judge_share)
 
     def verdict(self, result: Result) -> Verdict:
         """Compares with the reference, axis by axis.
@@ -243,6 +250,11 @@ def terms(scale: Scale, axis: str, gains: np.ndarray, form: Form) -> np.ndarray:
     else:
         found = 1 / (1 + np.exp(-6 * np.clip(gains, -0.1, 0.1) / 0.1)) / 3
     return found
+
+
+def mixed(counted: float, asked: float | None, share: float) -> float:
+    """Returns the judgement of which a language model has a share."""
+    return counted if asked is None else (1 - share) * counted + share * asked
 
 
 def by_seed(seeds: Sequence[int], gains: Gains, axis: str) -> dict[int, float]:

@@ -11,7 +11,7 @@ from move37.records import Brief, Candidate, InputError, Measured, Proposal, Rec
 from move37.research.cassette import Player, Recorder
 from move37.research.ledger import costs
 from move37.research.models import ProviderFailed, parse_model
-from move37.research.prompts import public
+from move37.research.prompts import prompt, public
 from move37.research.researcher import NoProposal
 from move37.research.team import SHORTER, Team
 from tests.fakes import FakeLab, Memory, preset
@@ -115,7 +115,10 @@ def test_a_run_that_was_recorded_is_replayed_without_asking_anybody(
 def test_a_proposal_has_name_motivation_program_and_its_model(play: Callable[..., Play]) -> None:
     played = play(told(3))
     proposal = played.team.propose(brief())
-    assert proposal == Proposal("Mixer3", "It scales by 3.", program(3), played.spec.name)
+    version = prompt("researcher").version
+    assert proposal == Proposal(
+        "Mixer3", "It scales by 3.", program(3), played.spec.name, prompt_version=version
+    )
 
 
 def test_what_was_refused_goes_to_the_engineer_with_the_evidence(
