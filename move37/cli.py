@@ -4,18 +4,16 @@ import contextlib
 import io
 import json
 import os
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
-from move37 import __version__
+from move37 import __version__, interrupts
 from move37.records import InputError, Level, Record, RunFailed, fields_of, to_data
 
 if TYPE_CHECKING:
@@ -49,7 +47,7 @@ def main() -> None:
 
     0 done, 1 the run has shown nothing or a check failed, 2 the input cannot be used, 130 stopped.
     """
-    signal.signal(signal.SIGTERM, _stop)
+    interrupts.catch()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that lacks a sign shows another
@@ -62,10 +60,6 @@ def main() -> None:
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(0) from None
-
-
-def _stop(signum: int, frame: FrameType | None) -> NoReturn:  # noqa: ARG001
-    raise KeyboardInterrupt
 
 
 def _fail(message: str, status: int) -> NoReturn:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.markup import escape
 
-from move37 import terminal
+from move37 import interrupts, terminal
 from move37.history import History
 from move37.lab.client import Lab
 from move37.loop import Plan, assignment, brief_of, discover, known_to
@@ -201,6 +201,7 @@ class Session:
                 )
                 left = (time.monotonic() - started) / worked * due
                 progress.finished(records[-1].experiment, self.done, best, left)
+                interrupts.stop_if_asked()
 
     def _weight(self, first: int, last: int) -> float:
         """Returns the trainings of these experiments, in seeds."""

@@ -66,13 +66,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "agents": OFFICE | {"presets", "loop"},
     "serving": OFFICE | {"presets", "agents", "auditing"},
     "auditing": {"records", "lab.client", "presets"},
+    "interrupts": set(),
     "asking": OFFICE | {"presets"},
     "doctor": COMPOSED | {"lab.sandbox", "asking"},
     "terminal": COMPOSED,
-    "session": COMPOSED | {"terminal", "web"},
+    "session": COMPOSED | {"terminal", "web", "interrupts"},
     "cli": COMPOSED
     | {"terminal", "session", "doctor", "asking", "auditing", "importing", "web"}
-    | {"agents", "serving"},
+    | {"agents", "serving", "interrupts"},
     "web": {"records", "results", "search", "store"},
 }
 MAY_IMPORT_TORCH = {
