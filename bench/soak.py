@@ -11,10 +11,12 @@ differ.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -33,7 +35,8 @@ from move37.store.store import Store
 SIZE = ModelSize(width=16, heads=2, layers=1, parameters=6_000)
 PRESET = replace(SMOKE, budgets=tuple(replace(budget, model=SIZE) for budget in SMOKE.budgets))
 PAUSE_SECONDS = (5.0, 30.0)  # between two kills
-# What is killed, how often: a new office and a new zygote cost more than an experiment.
+# What is killed, how often: a new office and a new zygote cost more than an experiment. On a busy
+# machine they take longer than the pause: so none is killed before the last has kept something.
 WEIGHTS = {"office": 1, "zygote": 1, "warden": 3, "examination": 5}
 
 
@@ -72,9 +75,21 @@ def start(path: Path, experiments: int) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(command, stderr=subprocess.DEVNULL)
 
 
+def kept(path: Path) -> int:
+    """Returns how many experiments a store holds; none while it is not there."""
+    if not path.exists():
+        return 0
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as link:
+        try:
+            row = link.execute("SELECT COUNT(DISTINCT experiment) FROM records").fetchone()
+        except sqlite3.OperationalError:  # not made yet
+            return 0
+    return int(row[0])
+
+
 def disturbed(path: Path, experiments: int) -> Counter[str]:
     """Runs to the end while processes are killed at random; returns how many, by what they were."""
-    dice, kills = random.Random(0), Counter[str]()
+    dice, kills, due = random.Random(0), Counter[str](), 0
     process = start(path, experiments)
     while True:
         try:
@@ -88,6 +103,8 @@ def disturbed(path: Path, experiments: int) -> Counter[str]:
                 raise SystemExit(f"the run ended with status {status}")
             process = start(path, experiments)
             continue
+        if kept(path) < due:
+            continue  # a new office or zygote has shown nothing yet
         by_name: dict[str, list[int]] = {}
         for name, one in descendants(process.pid):
             by_name.setdefault(name, []).append(one)
@@ -98,6 +115,8 @@ def disturbed(path: Path, experiments: int) -> Counter[str]:
         except ProcessLookupError:
             continue
         kills[name] += 1
+        if name in ("office", "zygote"):
+            due = kept(path) + 1
 
 
 def differences(one: list[Record], other: list[Record]) -> int:

@@ -22,12 +22,13 @@ experiment    one or more records: refused attempts, repairs, and further seeds 
 baseline      a published mixer, measured the same way
 """
 
+import functools
 import hashlib
 import json
 import math
 import types
 import typing
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from typing import Any, Literal, TypeVar
 
 T = TypeVar("T")
@@ -368,7 +369,8 @@ def to_json(value: Any) -> str:
 def from_json(kind: type[T], text: str) -> T:
     """Returns the `kind` that `text` holds; raises ValueError for anything else.
 
-    Strict: a missing or unknown key, a wrong type, or NaN is an error that names its place.
+    Strict: a missing or unknown key, a wrong type, or NaN is an error that names its place. Only a
+    key whose field has a default may be missing: what an older version wrote lacks it.
     """
 
     def refuse(constant: str) -> typing.NoReturn:
@@ -421,13 +423,20 @@ def _decode_union(kinds: tuple[Any, ...], data: Any, place: str) -> Any:
 def _decode_dataclass(kind: Any, data: Any, place: str) -> Any:
     if not isinstance(data, dict) or data.get("type") != kind.__name__:
         raise ValueError(f"{place}: expected a {kind.__name__}, got {_show(data)}")
-    hints = typing.get_type_hints(kind)
-    names = {f.name for f in fields(kind)}
+    hints, needed = _keys(kind)
     given = data.keys() - {"type"}
-    if given != names:
-        missing, unknown = sorted(names - given), sorted(given - names)
+    if not needed <= given <= hints.keys():
+        missing, unknown = sorted(needed - given), sorted(given - hints.keys())
         raise ValueError(f"{place}: missing keys {missing}, unknown keys {unknown}")
-    return kind(**{name: _decode(hints[name], data[name], f"{place}.{name}") for name in names})
+    return kind(**{name: _decode(hints[name], data[name], f"{place}.{name}") for name in given})
+
+
+@functools.cache
+def _keys(kind: Any) -> tuple[dict[str, Any], frozenset[str]]:
+    """Returns the fields of a dataclass with their types, and those without a default."""
+    hints = typing.get_type_hints(kind)
+    needed = frozenset(f.name for f in fields(kind) if f.default is MISSING)
+    return {f.name: hints[f.name] for f in fields(kind)}, needed
 
 
 def _show(data: Any) -> str:

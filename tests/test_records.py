@@ -166,13 +166,20 @@ def check(data: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
+def test_what_an_older_version_wrote_is_read_with_defaults() -> None:
+    def forget(data: dict[str, Any]) -> None:
+        del data["candidate"]["proposal"]["prompt_version"], data["provenance"]["dollars"]
+
+    assert from_json(Record, edited(forget)) == RECORD
+
+
 # what is wrong -> how it comes about, and what the error has to say
 FAULTS: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "unknown key": (lambda d: d.update(colour="red"), r"Record: .* unknown keys \['colour'\]"),
     "missing key": (lambda d: d.pop("step"), r"Record: missing keys \['step'\]"),
-    "missing key with a default": (
-        lambda d: d["provenance"].pop("dollars"),
-        r"Record\.provenance: missing keys \['dollars'\]",
+    "missing key within": (
+        lambda d: d["provenance"].pop("hardware"),
+        r"Record\.provenance: missing keys \['hardware'\]",
     ),
     "text for a number": (lambda d: d.update(step="0"), r"Record\.step: expected int"),
     "fraction for an integer": (lambda d: d.update(step=0.0), r"Record\.step: expected int"),
