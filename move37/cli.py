@@ -37,7 +37,9 @@ StoreOption = Annotated[
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 SeedOption = Annotated[int, typer.Option(min=0, help="Seeds the search.")]
 DeviceOption = Annotated[str, typer.Option(help="cpu or cuda.")]
-SandboxOption = Annotated[str, typer.Option("--sandbox", help="default or strict (all layers).")]
+SandboxOption = Annotated[
+    str, typer.Option("--sandbox", help="default or strict (all layers).", show_default=False)
+]
 FitnessOption = Annotated[str, typer.Option(help="noise or paper.")]
 ModelsPanel = "Language models (without one, the offline composer proposes)"
 
@@ -117,8 +119,9 @@ def run(
     judge_share: Annotated[
         float,
         typer.Option(
-            help="How much the judge has of what breaks ties, 0 to 1.",
+            help="The judge's part of the judgement, 0 to 1.",
             rich_help_panel=ModelsPanel,
+            show_default=False,
         ),
     ] = 0.0,
 ) -> None:

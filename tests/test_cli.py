@@ -100,7 +100,7 @@ def test_show_finds_an_experiment_by(store: Path, by: str) -> None:
 
 def test_show_as_json_holds_the_records_the_lesson_and_the_lineage(store: Path) -> None:
     shown = json.loads(move37("show", "7", "--json", "--store", str(store)).stdout)
-    assert set(shown) == {"row", "records", "lesson", "lineage"}
+    assert set(shown) == {"row", "records", "lesson", "lineage", "judgement"}
     assert shown["records"][0]["experiment"] == 7
 
 
@@ -215,7 +215,7 @@ def test_a_run_in_which_nothing_was_measured_fails_and_says_why(tmp_path: Path) 
     path, plan = tmp_path / "store.sqlite", Plan(preset(), 5 + 2, 0)
     with Store.open(path, create=True) as opened:
         opened.keep_settings(Plan(SMOKE, 7, 0).settings)
-        refused_all = Told(lambda brief: f"{brief.experiment}, {brief.attempt}  # FAIL")
+        refused_all = Told(lambda brief: f"mix = {brief.experiment}, {brief.attempt}  # FAIL")
         for _ in discover(plan, refused_all, FakeLab(), opened):
             pass
     done = move37("run", "--preset", "smoke", "--experiments", "2", "--store", str(path))
