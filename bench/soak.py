@@ -62,11 +62,11 @@ def descendants(process: int) -> list[tuple[str, int]]:
 
 def children(process: int) -> list[int]:
     """Returns the children of a process that may be gone."""
-    try:
-        told = Path(f"/proc/{process}/task/{process}/children").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return []
-    return [int(number) for number in told.split()]
+    found: list[int] = []
+    for told in Path(f"/proc/{process}/task").glob("*/children"):  # of every thread its own
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            found += map(int, told.read_text().split())
+    return found
 
 
 def start(path: Path, experiments: int) -> "subprocess.Popen[bytes]":

@@ -369,8 +369,8 @@ def verify(
 ) -> None:
     """Prove or refute what a sequence mixer has to be: causal, sub-quadratic, trainable, ...
 
-    The file runs in a child process with limits. Exit status 0: no check failed, 1: some check
-    failed, 2: it could not be run.
+    The file runs in a child process with limits: all checks together have 10 minutes, with --quick
+    2. Exit status 0: no check failed, 1: some check failed, 2: it could not be run.
     """
     from move37 import auditing, terminal
 
@@ -433,8 +433,8 @@ def import_(
     checks = auditing.checks_of(only or ())
     level: Level = "full" if full else "quick"
     path = store or importing.default_store(collection, known, trained=train)
-    console = Console(highlight=False)
-    with Store.open(path, create=True) as opened, _lab(sandbox, console) as lab:
+    console, errors = Console(highlight=False), Console(stderr=True, highlight=False)
+    with Store.open(path, create=True) as opened, _lab(sandbox, errors) as lab:
         opened.lock()
         opened.keep_settings(
             importing.settings(collection, known, checks=checks, level=level, trained=train)

@@ -227,7 +227,8 @@ class Summary:
     def told(self) -> str:
         """Says it in one line."""
         stopped = "".join(f"; {count} stopped by {what}" for what, count in self.stopped.items())
-        return f"{self.programs} programs: {self.passed} passed{stopped}"
+        many = "program" if self.programs == 1 else "programs"
+        return f"{self.programs} {many}: {self.passed} passed{stopped}"
 
 
 def default_store(collection: Collection, preset: Preset, *, trained: bool) -> Path:

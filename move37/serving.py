@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from move37 import __version__, agents, auditing
 from move37.lab.client import Lab, LabError
 from move37.presets import Preset
-from move37.records import Audit, InputError, Rejected, RunFailed, fields_of
+from move37.records import Audit, InputError, Level, Rejected, RunFailed, fields_of
 from move37.search.fitness import form_of
 from move37.search.leaderboard import Row, leaderboard
 from move37.store.store import Store
@@ -72,14 +72,15 @@ def make_server(preset: Preset, path: Path, lab: Lab) -> "MCPServer[Any]":
 
         Nothing is trained or kept. `full` takes longer and draws more.
         """
+        level: Level = "full" if full else "quick"
         audit = Audit(
             program,
             None,
             auditing.checks_of(()),
-            "full" if full else "quick",
+            level,
             auditing.WIDTH,
             auditing.HEADS,
-            auditing.LIMIT_SECONDS,
+            auditing.LIMIT_SECONDS[level],
             auditing.LIMIT_BYTES,
         )
         with _said():

@@ -14,6 +14,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from move37.catalogue import Entry
+from move37.presets import CHECKS
 from move37.records import (
     REFERENCE,
     Audit,
@@ -266,7 +267,7 @@ def experiment_page(
 def _ending(record: Record) -> str:
     if isinstance(record.outcome, Measured):
         seeds = ", ".join(str(seed) for seed in record.provenance.seeds)
-        what = f"measured with seed {seeds}" if seeds else "passed every check"
+        what = f"measured with seed {seeds}" if seeds else _passed(record.outcome)
         return f"{record.candidate.proposal.name} {what}"
     return f"{record.candidate.proposal.name} {failure(record)}"
 
@@ -341,6 +342,14 @@ def audit_page(audit: Audit, audited: Audited, file: str) -> Group:
     return Group(Text(title, style="bold"), table, end)
 
 
+def _passed(outcome: Measured) -> str:
+    """Says which checks were passed; a program that was only verified may have had a few."""
+    names = [check.check for check in outcome.checks]
+    if set(names) >= set(CHECKS) - {"fits"}:  # which is asked before a training only
+        return "passed every check"
+    return f"passed {', '.join(names)}" if names else "was not checked"
+
+
 def import_line(record: Record) -> Text:
     """Returns one line that says what became of an imported program."""
     line = Text(f"{record.experiment:>4}  ", style="dim")
@@ -348,7 +357,7 @@ def import_line(record: Record) -> Text:
     if not isinstance(record.outcome, Measured):
         return line.append(failure(record), style="yellow")
     if not record.outcome.measurements:
-        return line.append("passed every check", style="green")
+        return line.append(_passed(record.outcome), style="green")
     for m in record.outcome.measurements:
         line.append(f"  {m.task} {m.value:.3f}")
     return line
