@@ -98,11 +98,11 @@ class History(Sequence[Record]):
                     log.children[record.parents[0]].setdefault(record.candidate.id, number)
             log.found.append(found)
             log.ends.append(len(log.records))
-            log.experiments.append(number)  # last: by then all else is there
             if judgement is not None:
                 log.judgements[judgement.candidate] = judgement
             if lesson is not None:
                 self._add_lessons([lesson])
+            log.experiments.append(number)  # last: by then all else is there
 
     def _add_lessons(self, lessons: Sequence[Lesson]) -> None:
         self._log.lessons += lessons
