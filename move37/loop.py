@@ -342,7 +342,7 @@ class _Experiment:
             seeds=seeds,
             code_version=__version__,
             device=self.plan.device,
-            hardware=hardware(),
+            hardware=hardware(self.plan.device),
             started_at=(moment or datetime.now(UTC)).isoformat(timespec="seconds"),
             seconds=seconds,
             model=candidate.proposal.origin if candidate.proposal.prompt_version else "",
@@ -383,12 +383,25 @@ def _measurements(record: Record) -> tuple[Measurement, ...]:
 
 
 @functools.cache
-def hardware() -> str:
-    """Returns the processor, the cores and the version of PyTorch, for the provenance."""
+def hardware(device: str = "cpu") -> str:
+    """Returns the processor, the cores and the version of PyTorch, for the provenance.
+
+    With another device than the CPU, its name comes first, as NVIDIA's driver gives it.
+    """
     name = platform.processor() or platform.machine()
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
                 name = line.split(":", 1)[1].strip()
                 break
-    return f"{name}, {os.cpu_count()} cores, torch {metadata.version('torch')}"
+    told = f"{name}, {os.cpu_count()} cores, torch {metadata.version('torch')}"
+    return told if device == "cpu" else ", ".join([*_cards(Path("/proc/driver/nvidia/gpus")), told])
+
+
+def _cards(folder: Path) -> list[str]:
+    found = []
+    for file in sorted(folder.glob("*/information")):
+        with contextlib.suppress(OSError):
+            lines = file.read_text().splitlines()
+            found += [line.split(":", 1)[1].strip() for line in lines if line.startswith("Model:")]
+    return found

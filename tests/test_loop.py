@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta, tzinfo
+from pathlib import Path
 
 import pytest
 
@@ -272,3 +273,11 @@ def test_novelty_knows_a_composition_by_its_parts() -> None:
 def test_the_identity_of_a_candidate_is_its_program() -> None:
     assert Candidate.of(a_proposal("a")).id == Candidate.of(replace(a_proposal("a"), name="B")).id
     assert Candidate.of(a_proposal("a")).id != Candidate.of(a_proposal("b")).id
+
+
+def test_the_cards_of_a_gpu_run_are_named_in_its_records(tmp_path: Path) -> None:
+    for number, model in enumerate(["NVIDIA H200", "NVIDIA L4"]):
+        (tmp_path / f"000{number}").mkdir()
+        told = f"Model: \t\t {model}\nIRQ:   \t\t 41\n"
+        (tmp_path / f"000{number}" / "information").write_text(told)
+    assert loop._cards(tmp_path) == ["NVIDIA H200", "NVIDIA L4"]

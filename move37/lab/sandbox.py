@@ -157,11 +157,6 @@ def _leave_network(what: Confinement) -> None:  # noqa: ARG001
         raise _Missing(f"the system allows no network namespace ({_last_error()})")
 
 
-def _not_with_cuda(what: Confinement) -> None:
-    if what.devices:
-        raise _Missing("not with CUDA, whose driver opens files and sockets of its own")
-
-
 def _drop_privileges(what: Confinement) -> None:  # noqa: ARG001
     libc = _libc()
     if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0:
@@ -192,7 +187,8 @@ _SCOPES = 0b11  # abstract sockets and signals stay inside, from ABI 6
 
 def _restrict_files(what: Confinement) -> None:
     libc = _libc()
-    _not_with_cuda(what)
+    if what.devices:
+        raise _Missing("not with CUDA, whose driver writes to files below /proc")
     version = libc.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), 1)
     if version < 1:
         raise _Missing(f"the kernel has no Landlock ({_last_error()})")
@@ -438,6 +434,9 @@ _DENIED: dict[str, tuple[int | None, int | None]] = {
     "mq_open": (240, 180),
     "mq_unlink": (241, 181),
 }
+# CUDA's driver makes a socket of the system's own (AF_UNIX) and binds it; nothing connects.
+_FOR_CUDA = ("socket", "bind", "listen")
+_AF_UNIX = 1
 _CLONE, _CLONE3 = (56, 220), (435, 435)
 _TO_ITSELF = {"kill": (62, 129), "tgkill": (234, 131)}  # the first argument is a process
 _SETS_LIMITS = {"prlimit64": (302, 261)}
@@ -464,12 +463,11 @@ Instruction = tuple[int, int, int, int]
 
 def _filter_calls(what: Confinement) -> None:
     libc = _libc()
-    _not_with_cuda(what)
     machine = platform.machine()
     if machine not in _MACHINES:
         raise _Missing(f"no filter is written for {machine}")
     column, architecture = _MACHINES[machine]
-    code = _program(column, architecture, os.getpid())
+    code = _program(column, architecture, os.getpid(), cuda=what.devices)
     packed = b"".join(struct.pack("=HBBI", *instruction) for instruction in code)
     held = ctypes.create_string_buffer(packed, len(packed))
     program = struct.pack("HxxxxxxP", len(code), ctypes.addressof(held))
@@ -477,7 +475,9 @@ def _filter_calls(what: Confinement) -> None:
         raise _Missing(f"the kernel takes no filter ({_last_error()})")
 
 
-def _program(column: int, architecture: int, process: int) -> Sequence[Instruction]:
+def _program(
+    column: int, architecture: int, process: int, *, cuda: bool = False
+) -> Sequence[Instruction]:
     """Returns the filter: what is not named is allowed."""
     refuse = (_RETURN, 0, 0, _ERROR | errno.EPERM)
     code: list[Instruction] = [
@@ -488,13 +488,16 @@ def _program(column: int, architecture: int, process: int) -> Sequence[Instructi
         (_AT_LEAST, 0, 1, _ABOVE_ALL),
         refuse,
     ]
-    for numbers in _DENIED.values():
+    for name, numbers in _DENIED.items():
         number = numbers[column]
-        if number is not None:
+        if number is not None and not (cuda and name in _FOR_CUDA):
             code += [(_EQUAL, 0, 1, number), refuse]
     # glibc asks clone3 first, and takes "there is none" for an answer.
     code += [(_EQUAL, 0, 1, _CLONE3[column]), (_RETURN, 0, 0, _ERROR | errno.ENOSYS)]
     allow = (_RETURN, 0, 0, _ALLOW)
+    if cuda:
+        code += [(_EQUAL, 0, 4, _DENIED["socket"][column] or 0), (_LOAD, 0, 0, _FIRST)]
+        code += [(_EQUAL, 0, 1, _AF_UNIX), allow, refuse]
     # Threads, no processes.
     code += [(_EQUAL, 0, 4, _CLONE[column]), (_LOAD, 0, 0, _FIRST)]
     code += [(_HAS, 0, 1, _CLONE_THREAD), allow, refuse]

@@ -13,6 +13,7 @@ import contextlib
 import os
 import re
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -409,6 +410,34 @@ def test_whatever_a_folder_holds_it_is_removed(tmp_path: Path) -> None:
     (folder / "link").symlink_to(tmp_path)
     family.remove(str(folder))
     assert list(tmp_path.iterdir()) == []
+
+
+WITH_CUDA = """
+import os, socket, sys
+from pathlib import Path
+from move37.lab.sandbox import Confinement, confine
+held = confine(Confinement(Path(sys.argv[1]), 0, 10.0, devices=True))
+attempts = {
+    "bind": lambda: socket.socket(socket.AF_UNIX).bind(sys.argv[1] + "/own"),
+    "connect": lambda: socket.socket(socket.AF_UNIX).connect(sys.argv[1] + "/own"),
+    "internet": lambda: socket.socket(socket.AF_INET),
+    "pair": lambda: socket.socketpair(),
+    "fork": os.fork,
+}
+for name, attempt in attempts.items():
+    try:
+        attempt()
+        print(name, "allowed")
+    except PermissionError:
+        print(name, "refused")
+"""
+
+
+def test_with_cuda_a_socket_of_the_system_may_be_bound_and_no_call_else(tmp_path: Path) -> None:
+    words = [sys.executable, "-c", WITH_CUDA, str(tmp_path)]
+    told = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60).stdout
+    refused = ["connect refused", "internet refused", "pair refused", "fork refused"]
+    assert told.splitlines() == ["bind allowed", *refused]
 
 
 def test_the_profile_for_macos_lets_one_folder_be_written_and_no_task_be_read() -> None:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from importlib import metadata
 from types import ModuleType
 from typing import Any
 
@@ -51,6 +52,7 @@ def scanned(
 ) -> tuple[Tensor, None]:
     """fla's frame around each recurrence: the state is (K, V), and `scale` q reads it."""
     B, T, H, K = q.shape
+    assert K % 2 == v.shape[-1] % 2 == 0  # as fla's kernels want in half precision
     starts = {0}
     if cu_seqlens is not None:
         borders = cu_seqlens.tolist()
@@ -105,6 +107,20 @@ def chunk_gla(
         return S * g[:, t, :, :, None].double().exp() + outer(k, v, t)
 
     return scanned(q, v, scale, cu_seqlens, step)
+
+
+def chunk_delta_rule(
+    *,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    beta: Tensor,
+    scale: float | None = None,
+    cu_seqlens: Tensor | None = None,
+) -> tuple[Tensor, None]:
+    assert q.dtype != torch.float32  # as fla's own
+    g = torch.zeros_like(k)
+    return chunk_kda(q=q, k=k, v=v, g=g, beta=beta, scale=scale, cu_seqlens=cu_seqlens)
 
 
 def chunk_gated_delta_rule(
@@ -168,6 +184,7 @@ def chunk_dplr_delta_rule(
 STAND_INS: tuple[Callable[..., tuple[Tensor, None]], ...] = (
     chunk_simple_gla,
     chunk_gla,
+    chunk_delta_rule,
     chunk_gated_delta_rule,
     chunk_kda,
     chunk_dplr_delta_rule,
@@ -196,8 +213,10 @@ class Fla:
 def forgotten() -> Iterator[None]:
     """What is known of fla is asked again, before and after."""
     kernels._fla.cache_clear()
+    kernels._wrong_on.cache_clear()
     yield
     kernels._fla.cache_clear()
+    kernels._wrong_on.cache_clear()
 
 
 @pytest.fixture
@@ -205,6 +224,7 @@ def fla(monkeypatch: pytest.MonkeyPatch, forgotten: None) -> Fla:  # noqa: ARG00
     fla = Fla()
     monkeypatch.setitem(sys.modules, "fla", fla.package)
     monkeypatch.setitem(sys.modules, "fla.ops", fla.kernels)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (8, 0))
     return fla
 
 
@@ -272,7 +292,7 @@ def test_generalized_delta_rule_that_erases_its_key_is_the_delta_rule() -> None:
         (False, "none", "chunk_simple_gla"),
         (False, "scalar", "chunk_simple_gla"),
         (False, "channel", "chunk_gla"),
-        (True, "none", "chunk_gated_delta_rule"),
+        (True, "none", "chunk_delta_rule"),
         (True, "scalar", "chunk_gated_delta_rule"),
         (True, "channel", "chunk_kda"),
     ],
@@ -281,6 +301,12 @@ def test_each_decay_has_its_kernel(fla: Fla, beta: bool, decay: Decay, kernel: s
     inputs = Dice().recurrent(decay, beta=beta)
     recurrence(kernels, inputs)(**inputs)
     assert [name for name, _ in fla.calls] == [kernel]
+
+
+def test_the_delta_rule_in_single_precision_has_the_kernel_that_takes_it(fla: Fla) -> None:
+    inputs = {name: x.float() for name, x in Dice().recurrent("none", beta=True).items()}
+    recurrence(kernels, inputs)(**inputs)
+    assert [name for name, _ in fla.calls] == ["chunk_gated_delta_rule"]
 
 
 @pytest.mark.parametrize("decay", ["scalar", "channel"])
@@ -402,6 +428,47 @@ class TestUsable:
             assert not kernels.usable(q, k, v)
 
 
+def log_decay_on_cuda(decay: Decay) -> Tensor | None:
+    shape = {"none": None, "scalar": (1, 8, 2), "channel": (1, 8, 2, 64)}[decay]
+    with FakeTensorMode():
+        return None if shape is None else torch.empty(shape, device="cuda")
+
+
+class TestHopper:
+    """Where gradients of scalar decays are wrong, see `kernels.WRONG_ON_HOPPER`."""
+
+    @pytest.fixture(autouse=True)
+    def _hopper(self, fla: Fla, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: ARG002
+        monkeypatch.setattr(torch.cuda, "get_device_capability", lambda device: (9, 0))
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+        self.triton(monkeypatch, "3.6.0")
+
+    def triton(self, monkeypatch: pytest.MonkeyPatch, version: str) -> None:
+        monkeypatch.setattr(metadata, "version", lambda name: version)
+
+    def test_scalar_decays_are_left_to_the_chunked_twin_and_the_way_out_is_told(self) -> None:
+        with pytest.warns(UserWarning, match=r"Triton 3\.6\.0 gives wrong gradients.*3\.7\.1"):
+            assert not kernels.usable(*on_cuda(), log_decay_on_cuda("scalar"))
+
+    @pytest.mark.parametrize("decay", ["none", "channel"])
+    def test_other_decays_are_not(self, decay: Decay) -> None:
+        assert kernels.usable(*on_cuda(), log_decay_on_cuda(decay))
+
+    @pytest.mark.usefixtures("multiplies_in_tf32")
+    def test_nor_is_the_delta_rule_in_single_precision_whose_kernel_has_a_decay(self) -> None:
+        with pytest.warns(UserWarning, match="wrong gradients"):
+            assert not kernels.usable(*on_cuda(dtype=torch.float32))
+
+    @pytest.mark.parametrize("version", ["3.3.1", "3.7.1", "3.10.0+git1"])
+    def test_other_versions_are_right(self, monkeypatch: pytest.MonkeyPatch, version: str) -> None:
+        self.triton(monkeypatch, version)
+        assert kernels.usable(*on_cuda(), log_decay_on_cuda("scalar"))
+
+    def test_tilelang_takes_their_place(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+        assert kernels.usable(*on_cuda(), log_decay_on_cuda("scalar"))
+
+
 @pytest.mark.usefixtures("forgotten")
 def test_without_fla_nothing_is_usable_and_nothing_is_said(
     monkeypatch: pytest.MonkeyPatch,
@@ -446,6 +513,7 @@ assert "fla" not in asked
 # The kernels multiply in TF32, whose 10 bits leave 5e-4 per product. With products rounded so in
 # Triton's interpreter the largest entry of value or gradient was off by 1.4e-3.
 TF32 = Precision(torch.float32, 5e-3)
+HALF = Precision(torch.bfloat16, 5e-2)  # whose 8 bits leave 4e-3 per product
 GPU_SHAPE = (2, 163, 3, 20, 17)  # three chunks of 64; no size is a power of two
 
 
@@ -469,12 +537,32 @@ def needs_gpu_and_fla(test: Callable[..., None]) -> Callable[..., None]:
     return test
 
 
-def on_gpu(operator: Operator) -> Operator:
+def on_gpu(operator: Operator, documents_BT: Tensor | None = None) -> Operator:
     def moved(**inputs: Tensor | None) -> Tensor:
-        on_device = {name: None if x is None else x.cuda() for name, x in inputs.items()}
-        return operator(**on_device).cpu()
+        given = {**inputs, "documents_BT": documents_BT}
+        return operator(
+            **{name: None if x is None else x.cuda() for name, x in given.items()}
+        ).cpu()
 
     return moved
+
+
+def needs_usable(inputs: Inputs, precision: Precision) -> None:
+    """Skips where the card or its Triton cannot take these, and the chunked twin does."""
+    given = (inputs.get(name) for name in ("q", "k", "v", "log_decay"))
+    moved = [None if x is None else x.to("cuda", precision.dtype) for x in given]
+    if not kernels.usable(*moved):  # type: ignore[arg-type]
+        pytest.skip("this Triton gives wrong gradients of scalar decays on this card")
+
+
+@needs_gpu_and_fla
+@with_and_without_documents
+def test_kernels_of_the_delta_rule_in_half_precision_equal_its_definition(packed: bool) -> None:
+    inputs = Dice().recurrent("none", beta=True, shape=GPU_SHAPE)
+    documents_BT = Dice().documents(*GPU_SHAPE[:2]) if packed else None
+    fast = on_gpu(recurrence(kernels, inputs), documents_BT)
+    slow = with_options(recurrence(reference, inputs), documents_BT=documents_BT)
+    assert_equal(fast, slow, inputs, HALF)
 
 
 @needs_gpu_and_fla
@@ -484,24 +572,20 @@ def on_gpu(operator: Operator) -> Operator:
 @linear_attention_and_delta_rule
 def test_kernels_of_recurrence_equal_its_definition(beta: bool, decay: Decay, packed: bool) -> None:
     inputs = Dice().recurrent(decay, beta=beta, shape=GPU_SHAPE)
-    assert kernels.usable(*(inputs[name].float().cuda() for name in ("q", "k", "v")))
-    documents = Dice().documents(*GPU_SHAPE[:2]) if packed else None
-    fast, slow = (
-        with_options(recurrence(module, inputs), documents_BT=documents)
-        for module in (kernels, reference)
-    )
-    assert_equal(on_gpu(fast), slow, inputs, TF32)
+    needs_usable(inputs, TF32)
+    documents_BT = Dice().documents(*GPU_SHAPE[:2]) if packed else None
+    fast = on_gpu(recurrence(kernels, inputs), documents_BT)
+    slow = with_options(recurrence(reference, inputs), documents_BT=documents_BT)
+    assert_equal(fast, slow, inputs, TF32)
 
 
 @needs_gpu_and_fla
 @with_and_without_documents
 def test_kernels_of_generalized_delta_rule_equal_its_definition(packed: bool) -> None:
-    documents = Dice().documents(*GPU_SHAPE[:2]) if packed else None
-    fast, slow = (
-        with_options(general(operator), documents_BT=documents)
-        for operator in (kernels.generalized_delta_rule, reference.generalized_delta_rule)
-    )
-    assert_equal(on_gpu(fast), slow, general_inputs(GPU_SHAPE), TF32)
+    documents_BT = Dice().documents(*GPU_SHAPE[:2]) if packed else None
+    fast = on_gpu(general(kernels.generalized_delta_rule), documents_BT)
+    slow = with_options(general(reference.generalized_delta_rule), documents_BT=documents_BT)
+    assert_equal(fast, slow, general_inputs(GPU_SHAPE), TF32)
 
 
 @needs_gpu_and_fla
@@ -511,5 +595,6 @@ def test_kernels_keep_the_gentle_decay_beside_the_strong(beta: bool, decay: Deca
     inputs = Dice().recurrent(decay, beta=beta, shape=GPU_SHAPE)
     forgets = Dice(seed=1).uniform(*inputs["log_decay"].shape) < 0.5
     inputs["log_decay"] = torch.where(forgets, -20.0, 0.01 * inputs["log_decay"])
+    needs_usable(inputs, TF32)
     fast, slow = (recurrence(module, inputs) for module in (kernels, reference))
     assert_equal(on_gpu(fast), slow, inputs, TF32)

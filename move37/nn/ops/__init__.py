@@ -49,7 +49,7 @@ def linear_attention(
     documents_BT: Tensor | None = None,
 ) -> Tensor:
     """See `reference.linear_attention`; on CUDA by the kernels of fla where they apply."""
-    fast = kernels if kernels.usable(q_BTHK, k_BTHK, v_BTHV) else chunked
+    fast = kernels if kernels.usable(q_BTHK, k_BTHK, v_BTHV, log_decay) else chunked
     return fast.linear_attention(q_BTHK, k_BTHK, v_BTHV, log_decay, documents_BT)
 
 
@@ -62,7 +62,7 @@ def delta_rule(
     documents_BT: Tensor | None = None,
 ) -> Tensor:
     """See `reference.delta_rule`; on CUDA by the kernels of fla where they apply."""
-    fast = kernels if kernels.usable(q_BTHK, k_BTHK, v_BTHV) else chunked
+    fast = kernels if kernels.usable(q_BTHK, k_BTHK, v_BTHV, log_decay) else chunked
     return fast.delta_rule(q_BTHK, k_BTHK, v_BTHV, beta_BTH, log_decay, documents_BT)
 
 
@@ -76,7 +76,7 @@ def generalized_delta_rule(
     documents_BT: Tensor | None = None,
 ) -> Tensor:
     """See `reference.generalized_delta_rule`; on CUDA by the kernel of fla where it applies."""
-    fast = kernels if kernels.usable(q_BTHK, k_BTHK, v_BTHV) else chunked
+    fast = kernels if kernels.usable(q_BTHK, k_BTHK, v_BTHV, log_decay_BTHK) else chunked
     return fast.generalized_delta_rule(
         q_BTHK, k_BTHK, v_BTHV, erase_BTHK, write_BTHK, log_decay_BTHK, documents_BT
     )

@@ -6,7 +6,8 @@ Needs fla 0.5.0 or later, the first release whose kernels know no other layout t
 Covered: float32 (where PyTorch may multiply in TF32: the kernels do), bfloat16 and float16; K
 from 16 to 256, V from 16; any T; packed documents; gradients, and gradients of gradients (by the
 chunked twin). Not covered: float64, other sizes, the count of operators (kernels are invisible
-to it). `usable` says no there, and `chunked` takes over.
+to it), scalar decays on Hopper cards with a Triton from 3.4 to 3.7.0, whose gradients are wrong
+there (fla issue 640: fla refuses them). `usable` says no there, and `chunked` takes over.
 
 Shape letters: B batch, T time, H heads, K key size, V value size, N documents. See `reference`
 for the definitions. Kernels of Yang and Zhang, github.com/fla-org/flash-linear-attention; only
@@ -15,9 +16,11 @@ called, nothing is copied.
 
 import functools
 import importlib
+import importlib.util
 import re
 import warnings
 from collections.abc import Callable
+from importlib import metadata
 from typing import Any
 
 import torch
@@ -28,6 +31,8 @@ from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 from move37.nn.ops import chunked
 
 OLDEST = (0, 5)
+HOPPER = 9  # the major compute capability
+WRONG_ON_HOPPER = ((3, 4, 0), (3, 7, 1))  # Triton from the first, before the second
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 # A matrix product in Triton has at least 16 rows and columns; below, kernels differ in whether
 # they round up.
@@ -36,12 +41,14 @@ SMALLEST = 16
 LARGEST_KEY = 256
 
 
-def usable(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHV: Tensor) -> bool:
+def usable(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHV: Tensor, log_decay: Tensor | None = None) -> bool:
     """Says whether the kernels may take these: device, dtype, sizes, and fla is there.
 
     Whether gradients of gradients are wanted does not matter, see `_Kernel`.
     """
     dtype, K, V = q_BTHK.dtype, q_BTHK.shape[-1], v_BTHV.shape[-1]
+    # In float32 the delta rule without decay goes through the kernel with one.
+    scalar = dtype == torch.float32 if log_decay is None else log_decay.ndim == 3
     return (
         q_BTHK.is_cuda
         and dtype in DTYPES
@@ -53,6 +60,7 @@ def usable(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHV: Tensor) -> bool:
         # What watches operators (`nn.counting`) would see no work at all.
         and not is_in_torch_dispatch_mode()
         and _fla() is not None
+        and not (scalar and _wrong_on(q_BTHK.device))
     )
 
 
@@ -79,6 +87,26 @@ def _fla() -> Any:
         )
         return None
     return kernels
+
+
+@functools.cache
+def _wrong_on(device: torch.device) -> bool:
+    """Says whether gradients through scalar decays are wrong on this card; warns if so."""
+    if torch.cuda.get_device_capability(device)[0] != HOPPER:
+        return False
+    if importlib.util.find_spec("tilelang") is not None:  # fla then takes its kernel
+        return False
+    version = metadata.version("triton")
+    first, mended = WRONG_ON_HOPPER
+    wrong = first <= tuple(int(x) for x in re.findall(r"\d+", version)[:3]) < mended
+    if wrong:
+        warnings.warn(
+            f"Triton {version} gives wrong gradients of scalar decays on this card, so these are "
+            "left to move37's own operators, which are slower; with Triton 3.7.1 or later, or "
+            "`pip install tilelang`, fla's kernels are used",
+            stacklevel=3,
+        )
+    return wrong
 
 
 # ---------------------------------------------------------------- operators
@@ -115,8 +143,10 @@ def delta_rule(
     """See `reference.delta_rule`. Ask `usable` first."""
 
     def kernel(q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor | None) -> Tensor:
+        if log_decay is None and q.dtype != torch.float32:
+            return _run("chunk_delta_rule", documents_BT, q=q, k=k, v=v, beta=beta)
         if log_decay is None:
-            # fla's `chunk_delta_rule` refuses float32; this is the same one with nothing forgotten.
+            # `chunk_delta_rule` refuses float32; this is the same one with nothing forgotten.
             log_decay = torch.zeros_like(beta)
         name = "chunk_gated_delta_rule" if log_decay.ndim == 3 else "chunk_kda"
         return _run(name, documents_BT, q=q, k=k, v=v, beta=beta, g=_gate(log_decay))
@@ -160,7 +190,19 @@ def _gate(log_decay: Tensor) -> Tensor:
 
 
 def _run(name: str, documents_BT: Tensor | None, **inputs: Tensor) -> Tensor:
-    """Calls the kernel `name`; documents are laid end to end in one row, as the kernels want."""
+    """Calls the kernel `name`; documents are laid end to end in one row, as the kernels want.
+
+    Odd sizes get a column of zeros, which changes nothing: in half precision some kernels refuse
+    them.
+    """
+    V = inputs["v"].shape[-1]
+    inputs = {
+        key: F.pad(x, (0, x.shape[-1] % 2)) if x.ndim == 4 else x for key, x in inputs.items()
+    }
+    return _run_even(name, documents_BT, inputs)[..., :V]
+
+
+def _run_even(name: str, documents_BT: Tensor | None, inputs: dict[str, Tensor]) -> Tensor:
     kernel = getattr(_fla(), name)
     # `scale` else is K^-1/2. All other options are off by default: no normalised keys, no
     # activation of gates, no final state.
