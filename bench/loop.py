@@ -61,6 +61,7 @@ from move37.records import (
 from move37.research.client import Client
 from move37.research.ledger import Ledger
 from move37.research.models import Access, ModelSpec, Reply, parse_model
+from move37.research.syntax import RULE
 from move37.research.team import Team
 from move37.results import results
 from move37.search.fitness import Scale
@@ -257,7 +258,8 @@ def earlier(count: int) -> tuple[list[Record], list[Lesson]]:
             named = f"Mixer{10**7 + number}"
             proposal = Proposal(named, motivation(-number), program(10**7 + number), "earlier")
             seeds = PRESET.seeds[: 1 + number % 2]
-        candidate = Candidate.of(proposal)
+        # Taking a hundred thousand fingerprints would need minutes, and is no part of a start.
+        candidate = Candidate.of(proposal, f"{RULE}{number}")
         parents = (records[-1].candidate.id,) if number > BASELINES else ()
         outcome = Measured((), measurements(proposal.source, seeds, good=number < BASELINES))
         records.append(Record(number, 0, candidate, parents, outcome, PROVENANCE))

@@ -7,6 +7,7 @@ store is the only state: a killed run goes on by starting it again, resuming has
 
 import contextlib
 import functools
+import gc
 import os
 import platform
 import time
@@ -41,6 +42,7 @@ from move37.records import (
 from move37.research.advisers import Advisers, Offline
 from move37.research.novelty import repeats
 from move37.research.researcher import NoProposal, Researcher
+from move37.research.syntax import fingerprint
 from move37.search.decisions import check_ruler, question_is_open, stops_from, too_good
 from move37.search.fitness import Form
 from move37.search.pool import draw_brief, visible
@@ -113,6 +115,9 @@ def discover(
         check_ruler(plan.preset.ruler, history.baselines)
     pool = ThreadPoolExecutor(plan.workers, thread_name_prefix="experiment")
     running: deque[tuple[_Experiment, Future[list[Record]]]] = deque()
+    # What is there now stays. The collector would look at all of it again and again, since each
+    # program that is read makes thousands of nodes.
+    gc.freeze()
     try:
         while done < plan.experiments:
             number = done + len(running)
@@ -258,9 +263,9 @@ class _Experiment:
             brief = self.given or brief_of(self.plan, self.number, self.known, records)
             outcome: Outcome | None = None
             try:
-                candidate = Candidate.of(self.researcher.propose(brief))
+                candidate = _candidate(self.researcher.propose(brief))
             except NoProposal as none:
-                candidate, outcome = Candidate.of(none.proposal), none.outcome
+                candidate, outcome = _candidate(none.proposal), none.outcome
             if not records:
                 self.first.set_result((self.number, candidate.proposal))
             parents = (brief.parent.candidate.id,) if brief.parent else ()
@@ -294,7 +299,7 @@ class _Experiment:
         return records
 
     def _baseline(self, baseline: Baseline) -> list[Record]:
-        candidate = Candidate.of(baseline.proposal())
+        candidate = _candidate(baseline.proposal())
         assignment = self._assignment(candidate, self.plan.preset.seeds, baseline.excused)
         record = self._examine(0, candidate, (), assignment)
         if not isinstance(record.outcome, Measured):
@@ -349,6 +354,10 @@ class _Experiment:
             prompt_version=candidate.proposal.prompt_version,
         )
         return Record(self.number, step, candidate, parents, outcome, provenance)
+
+
+def _candidate(proposal: Proposal) -> Candidate:
+    return Candidate.of(proposal, fingerprint(proposal.source))
 
 
 def assignment(

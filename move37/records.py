@@ -33,7 +33,7 @@ from typing import Any, Literal, TypeVar
 
 T = TypeVar("T")
 
-Verdict = Literal["passed", "failed", "not offered"]
+Verdict = Literal["passed", "failed", "not offered", "not run"]
 Level = Literal["quick", "full"]
 
 
@@ -76,11 +76,13 @@ class Candidate:
 
     id: str  # the first 12 hexadecimal digits of the SHA-256 of the source
     proposal: Proposal
+    fingerprint: str = ""  # equal for programs that do the same; "" if nobody has taken it
 
     @classmethod
-    def of(cls, proposal: Proposal) -> "Candidate":
+    def of(cls, proposal: Proposal, fingerprint: str = "") -> "Candidate":
         """Returns the candidate whose identity is the hash of the proposed program."""
-        return cls(hashlib.sha256(proposal.source.encode()).hexdigest()[:12], proposal)
+        identity = hashlib.sha256(proposal.source.encode()).hexdigest()[:12]
+        return cls(identity, proposal, fingerprint)
 
 
 # ---------------------------------------------------------------- what the lab is told
@@ -143,7 +145,7 @@ class Audit:
     level: Level
     width: int
     heads: int
-    limit_seconds: float  # wall clock, for all checks
+    limit_seconds: float  # wall clock, for loading and all checks
     limit_bytes: int  # memory, beyond what the lab itself holds
 
 
@@ -217,10 +219,21 @@ Outcome = Rejected | Crashed | Measured
 
 @dataclass(frozen=True)
 class Audited:
-    """Every check's verdict; a check that raised has failed, and says what was raised."""
+    """Every check's verdict; a check that raised has failed, and says what was raised.
 
-    mixer: str  # the name of its class
+    Where the time ran out, or the program ended its process, the check that it was in has failed,
+    and those after it were not run. Before the first check that is a row of its own, "load".
+    """
+
+    mixer: str  # the name of its class; "" if the program was not loaded
     checks: tuple[CheckResult, ...]
+    printed_lines: int = 0  # by the program, while it was loaded and checked
+
+    @property
+    def passed(self) -> bool:
+        """Says whether some check passed, and no other failed or was not run."""
+        verdicts = {check.verdict for check in self.checks}
+        return "passed" in verdicts and verdicts <= {"passed", "not offered"}
 
 
 # ---------------------------------------------------------------- what is kept
@@ -341,7 +354,8 @@ def _essence(record: Record) -> Record:
         timeless = (replace(m, seconds=0.0, peak_bytes=0) for m in outcome.measurements)
         outcome = replace(outcome, measurements=tuple(timeless))
     provenance = replace(record.provenance, hardware="", started_at="", seconds=0.0)
-    return replace(record, outcome=outcome, provenance=provenance)
+    candidate = replace(record.candidate, fingerprint="")  # as this Python takes it
+    return replace(record, candidate=candidate, outcome=outcome, provenance=provenance)
 
 
 def to_data(value: Any) -> Any:

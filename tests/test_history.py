@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from move37.history import History
-from move37.records import Judgement, Proposal, Record
+from move37.records import Candidate, Judgement, Proposal, Record
 from move37.research.analyst import analyse
 from move37.research.novelty import repeats
 from move37.research.novelty_judge import Ideas
@@ -203,6 +203,24 @@ def test_a_program_is_known_from_the_experiment_after_it_on() -> None:
     )
     assert f"of experiment {first.experiment}" in known.evidence
     assert repeats(again, (), whole.until(first.experiment)) is None
+
+
+def marked(number: int, mark: str) -> History:
+    kept = record(f"Kept {number}", experiment=0)
+    candidate = Candidate.of(proposal(number), mark)
+    return History([replace(kept, candidate=candidate)])
+
+
+def test_a_fingerprint_that_was_kept_is_not_taken_again() -> None:
+    other = proposal(2)
+    assert repeats(other, (), marked(1, fingerprint(other.source))) is not None
+
+
+def test_a_fingerprint_that_another_python_took_is_taken_again() -> None:
+    mark = f"cpython-399/1:{fingerprint(proposal(1).source).partition(':')[2]}"
+    assert repeats(proposal(1), (), marked(1, mark)) is not None
+    assert repeats(proposal(2), (), marked(1, mark)) is None
+
 
 
 class Letters:

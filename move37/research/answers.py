@@ -460,7 +460,10 @@ def _block(lines: Sequence[str], start: int, opened: re.Match[str]) -> tuple[int
         fence = _FENCE.match(lines[end]) if end < len(lines) else None
         if end < len(lines) and not (fence and fence["mark"].startswith(opened["mark"])):
             continue
-        inside = "\n".join(margin.sub("", line, count=1) for line in lines[start:end])
+        inner = lines[start:end]
+        if quote or opened["indent"]:
+            inner = [margin.sub("", line, count=1) for line in inner]
+        inside = "\n".join(inner)
         closed = fence is not None and not fence["info"].strip()
         found.append((end, _Block(_FILE_NAME.sub("", inside), closed, is_diff)))
         if (closed and (is_diff or _is_whole(inside))) or len(found) == 8:
@@ -731,6 +734,8 @@ def _chosen(
 
 def _with_helpers(chosen: _Draft, drafts: Sequence[_Draft]) -> _Draft:
     """Returns the draft together with the other pieces that define what it lacks."""
+    if len(drafts) == 1:
+        return chosen
     used = [chosen]
     for _ in drafts:
         missing = _missing("\n".join(draft.source for draft in used))
@@ -772,7 +777,7 @@ _BINDS = (
 def _missing(source: str) -> set[str]:
     """Returns the names that are used and bound nowhere, whatever the scope."""
     bound, used = set(dir(builtins)), set[str]()
-    for node in _program(source).nodes:
+    for node in ast.walk(_program(source).tree):
         if isinstance(node, ast.Name):
             (used if isinstance(node.ctx, ast.Load) else bound).add(node.id)
         elif isinstance(node, ast.arg):
@@ -861,16 +866,22 @@ _ELISION = re.compile(
     r"|(?:\.{3}|…).*\b(?:same|unchanged|as before|omitted|rest|remaining|continues)\b"
     r"|.*\b(?:same|unchanged|as before|omitted|rest|remaining|continues)\b.*(?:\.{3}|…)[ \t]*$)"
 )
+# What one of these has to hold: most comments do not, which is found sooner.
+_HINT = re.compile(
+    r"(?i)\.{3}|…|rest|remain|exist|previous|other|unchanged|here|omit|elided|same|before|continue"
+)
 _TODO = re.compile(r"(?i)#\s*(?:todo|fixme|placeholder|implement)\b")
 
 
 def _check_elisions(source: str) -> None:
-    if found := _ELISION.search(source):
-        line = source[: found.start()].count("\n") + 1
-        raise Unusable(
-            f"Line {line} stands for code that is left out: {found[0].strip()[:120]}\n"
-            "Nothing can be filled in here; write the program out."
-        )
+    for number, line in enumerate(source.split("\n"), 1):
+        if not line.lstrip(" \t").startswith("#") or not _HINT.search(line):
+            continue
+        if found := _ELISION.match(line):
+            raise Unusable(
+                f"Line {number} stands for code that is left out: {found[0].strip()[:120]}\n"
+                "Nothing can be filled in here; write the program out."
+            )
 
 
 def _check_training(tree: ast.Module) -> None:
@@ -901,14 +912,13 @@ _Methods = dict[str, _Function | None]  # own and inherited; None: not a plain f
 def _aliases(program: Parsed) -> dict[str, str]:
     """Returns what the imported names stand for: nn -> torch.nn."""
     names = {}
-    for node in program.nodes:
-        if isinstance(node, ast.Import):
-            for alias in node.names:
-                head = alias.name.split(".")[0]
-                names[alias.asname or head] = alias.name if alias.asname else head
-        elif isinstance(node, ast.ImportFrom):
-            for alias in node.names:
-                names[alias.asname or alias.name] = f"{node.module or ''}.{alias.name}"
+    for whole in program.of(ast.Import):
+        for alias in whole.names:
+            head = alias.name.split(".")[0]
+            names[alias.asname or head] = alias.name if alias.asname else head
+    for part in program.of(ast.ImportFrom):
+        for alias in part.names:
+            names[alias.asname or alias.name] = f"{part.module or ''}.{alias.name}"
     return names
 
 
@@ -1003,7 +1013,11 @@ def _is_sketched(function: _Function, lines: Sequence[str]) -> bool:
     if not body or (len(body) == 1 and isinstance(body[0], ast.Pass)):
         needed = function.name in ("forward", "step", "initial_state")
         return needed or _TODO.search(text) is not None
-    first = ast.unparse(body[0])
-    if first == "..." or first.startswith("raise NotImplementedError"):
+    first = body[0]
+    if isinstance(first, ast.Expr) and getattr(first.value, "value", None) is ...:
         return True
+    if isinstance(first, ast.Raise) and first.exc is not None:
+        raised = first.exc.func if isinstance(first.exc, ast.Call) else first.exc
+        if isinstance(raised, ast.Name) and raised.id.startswith("NotImplementedError"):
+            return True
     return len(body) == 1 and _TODO.search(text) is not None

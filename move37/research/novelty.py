@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from move37.history import History
 from move37.records import Proposal, Record, Rejected
-from move37.research.syntax import fingerprint
+from move37.research.syntax import fingerprint, is_current
 from move37.results import Result
 
 
@@ -28,10 +28,10 @@ def repeats(
     return None
 
 
-def _same(proposal: Proposal) -> set[str | tuple[str, ...]]:
-    """Returns what no two programs may have in common."""
+def _same(proposal: Proposal, mark: str = "") -> set[str | tuple[str, ...]]:
+    """Returns what no two programs may have in common; `mark` is a fingerprint that was kept."""
     parts = {proposal.components} if proposal.components else set()
-    return {fingerprint(proposal.source), *parts}
+    return {mark if is_current(mark) else fingerprint(proposal.source), *parts}
 
 
 def _refused(experiment: int, name: str) -> Rejected:
@@ -56,5 +56,5 @@ class _Programs:
         """Takes in the next experiment."""
         for record in experiment:
             proposal = record.candidate.proposal
-            for one in _same(proposal):
+            for one in _same(proposal, record.candidate.fingerprint):
                 self.firsts.setdefault(one, _First(record.experiment, record.step, proposal.name))

@@ -9,11 +9,17 @@ import contextlib
 import functools
 import hashlib
 import re
+import sys
 import threading
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from types import CodeType
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+N = TypeVar("N", bound=ast.AST)
+
+# How fingerprints are taken: what code Python makes of a program differs between its versions.
+RULE = f"{sys.implementation.cache_tag}/1:"
 
 _ALONE = threading.Lock()
 _DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
@@ -23,8 +29,12 @@ class Parsed(NamedTuple):
     """A program that Python takes. Kept for a while, so it is not to be changed."""
 
     tree: ast.Module
-    nodes: tuple[ast.AST, ...]  # all of them, breadth first
+    statements: Sequence[ast.AST]  # all of them, breadth first; also `except` and `case`
     fingerprint: str
+
+    def of(self, kind: type[N]) -> Iterator[N]:
+        """Yields the statements of a kind."""
+        return (one for one in self.statements if isinstance(one, kind))
 
 
 @contextlib.contextmanager
@@ -45,34 +55,32 @@ def _parse(source: str) -> Parsed | SyntaxError:
     try:
         with quietly():
             tree = ast.parse(source)
-            nodes = tuple(_walk(tree))
+            statements = _statements(tree)
             try:
-                code = _compiled(tree, nodes)
+                code = _compiled(tree, statements)
             except SyntaxError:
                 # What the grammar does not find: a `return` that lost its function. Once more,
                 # from the text, which the error then shows.
                 compile(source, "program", "exec", dont_inherit=True)
                 raise
-        classes = [node.name for node in nodes if isinstance(node, ast.ClassDef)]
-        told = repr(_essence(code, _renaming(classes)))
-        return Parsed(tree, nodes, _hash(told))
+        parsed = Parsed(tree, statements, "")
+        classes = [node.name for node in parsed.of(ast.ClassDef)]
+        return parsed._replace(fingerprint=_hash(repr(_essence(code, _renaming(classes)))))
     except SyntaxError as error:
         return error
     except (ValueError, OverflowError, RecursionError, MemoryError) as error:
         return SyntaxError(str(error))
 
 
-def _walk(tree: ast.AST) -> list[ast.AST]:
-    """Returns what `ast.walk` yields, sooner."""
-    nodes = [tree]
-    for node in nodes:  # it grows
-        for name in node._fields:
-            value = getattr(node, name, None)
-            if isinstance(value, ast.AST):
-                nodes.append(value)
-            elif isinstance(value, list):
-                nodes += [item for item in value if isinstance(item, ast.AST)]
-    return nodes
+def _statements(tree: ast.AST) -> list[ast.AST]:
+    """Returns the tree and all statements in it. Most nodes are expressions, which take longer."""
+    found = [tree]
+    for node in found:  # it grows
+        for block in ("body", "orelse", "finalbody", "handlers", "cases"):
+            # A lambda's body, and that of a conditional expression, is no list.
+            if block in node._fields and isinstance(inside := getattr(node, block), list):
+                found += inside
+    return found
 
 
 @functools.lru_cache(maxsize=4096)
@@ -86,16 +94,21 @@ def fingerprint(source: str) -> str:
     return program.fingerprint if isinstance(program, Parsed) else _hash(source)
 
 
+def is_current(mark: str) -> bool:
+    """Says whether a fingerprint, kept by whatever Python, can be compared with those of now."""
+    return mark.startswith(RULE)
+
+
 def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+    return RULE + hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def _compiled(tree: ast.Module, nodes: Iterable[ast.AST]) -> CodeType:
+def _compiled(tree: ast.Module, statements: Iterable[ast.AST]) -> CodeType:
     """Returns the code of a program without its docstrings; leaves the tree as it was."""
     nothing = ast.Pass(lineno=1, col_offset=0, end_lineno=1, end_col_offset=0)
     changed = []
     try:
-        for node in nodes:
+        for node in statements:
             if isinstance(node, _DOCUMENTED) and any(map(_is_docstring, node.body)):
                 changed.append((node, node.body))
                 node.body = [line for line in node.body if not _is_docstring(line)] or [nothing]
@@ -116,23 +129,25 @@ def _is_docstring(line: ast.stmt) -> bool:
 class _Renaming(NamedTuple):
     """What stands for the names of classes."""
 
-    pattern: re.Pattern[str] | None
     names: dict[str, str]
 
     def __call__(self, text: str) -> str:
-        if self.pattern is None or not any(name in text for name in self.names):
+        if text in self.names:
+            return self.names[text]
+        if not any(name in text for name in self.names):
             return text
-        return self.pattern.sub(lambda found: self.names[found[0]], text)
+        return _either(tuple(self.names)).sub(lambda found: self.names[found[0]], text)
 
 
 def _renaming(classes: Sequence[str]) -> _Renaming:
-    names = {name: f"Class{n}" for n, name in enumerate(dict.fromkeys(classes))}
-    if not names:
-        return _Renaming(None, names)
+    return _Renaming({name: f"Class{n}" for n, name in enumerate(dict.fromkeys(classes))})
+
+
+@functools.lru_cache(maxsize=8)
+def _either(names: Sequence[str]) -> re.Pattern[str]:
     longest = sorted(names, key=len, reverse=True)
     # Also where the name is a part: _A__x is what Python makes of __x within A.
-    pattern = rf"(?<![^\W_])(?:{'|'.join(map(re.escape, longest))})(?![^\W_])"
-    return _Renaming(re.compile(pattern), names)
+    return re.compile(rf"(?<![^\W_])(?:{'|'.join(map(re.escape, longest))})(?![^\W_])")
 
 
 def _essence(code: object, rename: _Renaming) -> object:
