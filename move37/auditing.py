@@ -1,6 +1,7 @@
 """Verifies the mixer of one file: every check, in the lab's child process, and no training."""
 
-from collections.abc import Mapping, Sequence
+import ast
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +11,8 @@ from move37.records import Audit, Audited, Crashed, InputError, Level, Rejected
 
 # About the size of a laptop run's mixers, twice over.
 WIDTH, HEADS = 64, 4
-LIMIT_SECONDS: Mapping[Level, float] = {"quick": 120.0, "full": 600.0}  # for all checks together
+# For loading and all checks together, where no other limit is given.
+LIMIT_SECONDS: Mapping[Level, float] = {"quick": 120.0, "full": 600.0}
 LIMIT_BYTES = 4 << 30
 
 # All but the one that asks for a task's budget of parameters.
@@ -33,15 +35,25 @@ def target_of(text: str) -> Target:
 
 
 def checks_of(only: Sequence[str]) -> tuple[str, ...]:
-    """Returns these checks in their order, or all; raises InputError for an unknown name."""
-    unknown = [name for name in only if name not in NAMES]
+    """Returns these checks in their order, or all; raises InputError for an unknown name.
+
+    One word may hold several names, with commas between them.
+    """
+    asked = [name.strip() for word in only for name in word.split(",")]
+    unknown = [name for name in asked if name not in NAMES]
     if unknown:
         raise InputError(f"no check {unknown[0]!r}: expected one of {', '.join(NAMES)}")
-    return tuple(name for name in NAMES if not only or name in only)
+    return tuple(name for name in NAMES if not asked or name in asked)
 
 
 def make_audit(
-    target: Target, *, only: Sequence[str] = (), level: Level, width: int, heads: int
+    target: Target,
+    *,
+    only: Sequence[str] = (),
+    level: Level,
+    width: int,
+    heads: int,
+    limit_seconds: float | None = None,
 ) -> Audit:
     """Returns the audit of a file; raises InputError if that or a check's name cannot be used."""
     checks = checks_of(only)
@@ -51,22 +63,74 @@ def make_audit(
         raise InputError(f"cannot read {target.file}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise InputError(f"{target.file} is not UTF-8 text: expected a Python file") from None
-    return Audit(
-        source, target.mixer, checks, level, width, heads, LIMIT_SECONDS[level], LIMIT_BYTES
-    )
+    _look_at(source, target.file)
+    seconds = limit_seconds or LIMIT_SECONDS[level]
+    return Audit(source, target.mixer, checks, level, width, heads, seconds, LIMIT_BYTES)
 
 
-def verify(audit: Audit, file: Path, lab: Lab, progress: Progress = lambda stage: None) -> Audited:
-    """Returns every verdict, or those up to the check in which the mixer ended the process.
+def _look_at(source: str, file: Path) -> None:
+    """Raises InputError for what is no program at all, before anybody waits for the lab."""
+    try:
+        tree = ast.parse(source)
+    except SyntaxError as error:
+        line = (error.text or "").strip()[:200]
+        at = f" at line {error.lineno}: {line}" if error.lineno else ""
+        told = f"SyntaxError: {error.msg}{at}"
+        raise InputError(f"{file} cannot be verified: {told}") from None
+    except (ValueError, RecursionError, MemoryError) as error:  # nested too deeply, for one
+        told = f"{type(error).__name__}: {error}"
+        raise InputError(f"{file} cannot be verified: {told}") from None
+    if not tree.body:
+        raise InputError(f"{file} is empty: expected a program with one public nn.Module class")
 
-    Raises InputError if there is nothing to verify: the program cannot be loaded, has no mixer, or
-    one that cannot be built at this size.
+
+def verify(
+    audit: Audit,
+    file: Path,
+    lab: Lab,
+    progress: Progress = lambda stage: None,
+    tell: Callable[[Audited], None] = lambda so_far: None,
+) -> Audited:
+    """Returns every verdict; what time or the end of the process left over was not run.
+
+    `progress` is told each stage, `tell` the verdicts so far. Raises InputError if there is nothing
+    to verify: the program cannot be loaded, has no mixer, or one that cannot be built at this size.
     """
-    outcome = lab.audit(audit, progress)
+    outcome = lab.audit(audit, progress, tell)
     if isinstance(outcome, Rejected):
-        raise InputError(f"{file} cannot be verified: {outcome.evidence}")
+        told = f"{outcome.evidence}{_advice(audit, file)}" if outcome.check == "interface" else ""
+        raise InputError(f"{file} cannot be verified: {told or outcome.evidence}")
     if isinstance(outcome, Crashed):
         raise InputError(
             f"{file} cannot be verified, at the stage {outcome.stage}: {outcome.error}"
         )
     return outcome
+
+
+def _advice(audit: Audit, file: Path) -> str:
+    """Says what to do about a file of which no mixer can be taken, by the classes in it."""
+    takes = {
+        node.name: _arguments(node)
+        for node in ast.parse(audit.source).body
+        if isinstance(node, ast.ClassDef) and _arguments(node)
+    }
+    mixers = [name for name, arguments in takes.items() if "heads" in arguments]
+    if mixers and audit.mixer is None:
+        return f". For example: {file.name}:{mixers[-1]}"
+    name = audit.mixer or next(reversed(takes), "")
+    if name not in takes:
+        return ""
+    return (
+        f". {name} is built from ({', '.join(takes[name])}): put a class beside it whose "
+        f"__init__(self, dim, *, heads) builds {name}, and whose forward calls it, as "
+        "docs/add-a-mixer.md shows under 'A layer that is built from something else'"
+    )
+
+
+def _arguments(kind: ast.ClassDef) -> list[str]:
+    """Returns what the constructor of a layer takes; nothing for a class without a forward."""
+    found = {one.name: one.args for one in kind.body if isinstance(one, ast.FunctionDef)}
+    if "forward" not in found or "__init__" not in found:
+        return []
+    taken = found["__init__"]
+    return [one.arg for one in (*taken.posonlyargs, *taken.args, *taken.kwonlyargs)]

@@ -231,13 +231,17 @@ class Summary:
         return f"{self.programs} {many}: {self.passed} passed{stopped}"
 
 
-def default_store(collection: Collection, preset: Preset, *, trained: bool) -> Path:
+def default_store(
+    collection: Collection, preset: Preset, *, only: Sequence[str], level: Level, trained: bool
+) -> Path:
     """Returns where the records lie, if no other place is named; makes its folder.
 
-    A store for each collection. Raises InputError if the folder cannot be made.
+    A store for each collection and each way to go through it. Raises InputError if the folder
+    cannot be made.
     """
-    name = f"imported-{collection.fingerprint}{'-trained' if trained else ''}.sqlite"
-    path = preset.default_store.with_name(name)
+    parts = ["imported", collection.fingerprint, *["trained"] * trained]
+    parts += [*["full"] * (level == "full"), *["+".join(only)] * bool(only)]
+    path = preset.default_store.with_name(f"{'-'.join(parts)}.sqlite")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -1,5 +1,6 @@
 """How runs look in a terminal: the leaderboard, one line per experiment, the live line."""
 
+import re
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -39,7 +40,12 @@ VERDICTS = {
     "mixed": "[yellow]mixed[/]",
     "open": "[dim]open[/]",
 }
-CHECKED: dict[Verdict, str] = {"passed": "green", "failed": "bold red", "not offered": "dim"}
+CHECKED: dict[Verdict, str] = {
+    "passed": "green",
+    "failed": "bold red",
+    "not offered": "dim",
+    "not run": "yellow",
+}
 ENDINGS = {Measured: "passed", Rejected: "refused", Crashed: "crashed"}  # of what has no fitness
 BLOCKS = "▁▂▃▄▅▆▇█"
 FALLBACKS_SHOWN = 20
@@ -155,7 +161,10 @@ def failure(record: Record) -> str:
     if isinstance(outcome, Rejected):
         return f"refused ({outcome.check}): {outcome.evidence}"
     assert isinstance(outcome, Crashed)
-    return f"crashed ({outcome.stage}): {outcome.error.splitlines()[0]}"
+    first, *lines = outcome.error.splitlines()
+    # The program's own lines, the innermost last.
+    at = [f" at {line}" for line in lines if re.match(r"line \d+: ", line)][-1:]
+    return f"crashed ({outcome.stage}): {first}{''.join(at)}"
 
 
 class Progress:
@@ -324,22 +333,61 @@ def costs_table(rows: Sequence[CostRow]) -> Table:
     return table
 
 
-def audit_page(audit: Audit, audited: Audited, file: str) -> Group:
-    """Returns every verdict with its evidence and time, and what they come to."""
-    title = f"{audited.mixer} of {file}, width {audit.width}, {audit.heads} heads"
-    table = Table(box=None, pad_edge=False, show_header=False)
-    for check in audited.checks:
-        table.add_row(
-            Text(f"  {check.check}"),
-            Text(check.verdict, style=CHECKED[check.verdict]),
-            Text(check.evidence, style="" if check.verdict == "failed" else "dim"),
-            Text(f"{check.seconds:.1f} s", style="dim", justify="right"),
-        )
-    count = Counter(check.verdict for check in audited.checks)
-    seconds = sum(check.seconds for check in audited.checks)
-    told = ", ".join(f"{count[verdict]} {verdict}" for verdict in CHECKED if count[verdict])
-    end = Text(f"{told}; {seconds:.0f} s, {audit.level} level")
-    return Group(Text(title, style="bold"), table, end)
+class AuditPage:
+    """Prints an audit as it goes on: a title, each verdict as it comes, and what they come to."""
+
+    def __init__(self, console: Console, audit: Audit, file: str) -> None:
+        self._console, self._audit, self._file = console, audit, file
+        self._rows = -1  # how many are printed; -1: not the title either
+
+    def tell(self, so_far: Audited) -> None:
+        """Prints the verdicts that are new."""
+        if self._rows < 0:
+            mixer = f"{so_far.mixer} of {self._file}" if so_far.mixer else self._file
+            title = f"{mixer}, width {self._audit.width}, {self._audit.heads} heads"
+            self._console.print(Text(title, style="bold"), soft_wrap=True)
+            self._rows = 0
+        for check in so_far.checks[self._rows :]:
+            if self._console.is_terminal:
+                self._console.print(_audit_row(check))
+            else:  # a file has room, and is read line by line
+                self._console.print(Text("".join(_cells(check))), soft_wrap=True)
+        self._rows = max(self._rows, len(so_far.checks))
+
+    def end(self, audited: Audited, seconds: float) -> None:
+        """Prints what is left, and the sum; `seconds` are those of the whole command."""
+        self.tell(audited)
+        count = Counter(check.verdict for check in audited.checks)
+        told = ", ".join(f"{count[verdict]} {verdict}" for verdict in CHECKED if count[verdict])
+        checking = sum(check.seconds for check in audited.checks)
+        told += f"; {seconds:.0f} s, {checking:.0f} of them for the checks; "
+        told += f"{self._audit.level} level"
+        if audited.printed_lines:
+            lines = "line" if audited.printed_lines == 1 else "lines"
+            told += f"\nThe program printed {audited.printed_lines:,} {lines}."
+        self._console.print(Text(told), soft_wrap=True)
+
+
+def _cells(check: CheckResult) -> list[str]:
+    seconds = "" if check.verdict == "not run" else f"{check.seconds:.1f} s"
+    evidence = " ".join(check.evidence.split())
+    return [f"  {check.check:<15}", f"{check.verdict:<12}", f"{seconds:>7}  ", evidence]
+
+
+def _audit_row(check: CheckResult) -> Table:
+    """Returns a row of a table whose columns have the same widths in every row."""
+    name, verdict, seconds, evidence = _cells(check)
+    row = Table.grid()
+    for cell in (name, verdict, seconds):
+        row.add_column(width=len(cell), no_wrap=True)
+    row.add_column(overflow="fold")
+    row.add_row(
+        Text(name),
+        Text(verdict, style=CHECKED[check.verdict]),
+        Text(seconds, style="dim"),
+        Text(evidence, style="" if check.verdict == "failed" else "dim"),
+    )
+    return row
 
 
 def _passed(outcome: Measured) -> str:

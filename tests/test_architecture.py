@@ -54,7 +54,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     # Within it: no task.
     "lab.answering": {"records", "lab.link", "lab.loading", "lab.worker", "nn"},
     "lab.worker": {"records", "lab.loading", "verify", "nn"},
-    "lab.loading": {"nn"},
+    "lab.loading": {"lab.gate", "nn"},
+    "lab.gate": {"lab.names"},
+    "lab.names": set(),
     "verify": {"records", "nn"},
     "nn": set(),
     "tasks": set(),
@@ -83,6 +85,7 @@ MAY_IMPORT_TORCH = {
     "lab.answering",
     "lab.worker",
     "lab.loading",
+    "lab.gate",
     "verify",
     "nn",
     "tasks",

@@ -1,15 +1,17 @@
 """Other people's collections: read strictly, examined once, kept, gone on with."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from move37.importing import Collection, Summary, settings, train, verify
+from move37.importing import Collection, Summary, default_store, settings, train, verify
 from move37.presets import SMOKE
-from move37.records import InputError, Measured, Record, Rejected
+from move37.records import Crashed, InputError, Measured, Record, Rejected
 from move37.store.store import Store
+from move37.terminal import import_line
 from tests.fakes import FakeLab, preset
 from tests.test_cli import HONEST, move37, program
 
@@ -193,6 +195,30 @@ def test_another_collection_has_other_settings(tmp_path: Path) -> None:
     assert one != other
 
 
+@pytest.mark.parametrize("trained", [False, True])
+def test_two_ways_through_one_collection_have_two_stores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trained: bool
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    what = collection(entry(), at=tmp_path)
+    stores = {
+        default_store(what, SMOKE, only=only, level=level, trained=trained)
+        for only in ((), ("causality",), ("causality", "prefix"))
+        for level in ("quick", "full")
+    }
+    assert len(stores) == 6
+    assert all(store.parent.is_dir() for store in stores)
+
+
+def test_an_imported_program_that_cannot_be_loaded_is_told_with_its_line(
+    tmp_path: Path, store: Store
+) -> None:
+    (record,) = verified(collection(entry("A", "CRASH"), at=tmp_path), FakeLab(), store)
+    error = "ZeroDivisionError: division by zero\nline 3: f()\nline 2: return 1 / 0"
+    line = import_line(replace(record, outcome=Crashed("load", error)))
+    assert line.plain.endswith("division by zero at line 2: return 1 / 0")
+
+
 # ---------------------------------------------------------------- the command
 
 
@@ -216,6 +242,9 @@ def test_import_verifies_in_the_lab_and_goes_on(tmp_path: Path) -> None:
     tree = move37("tree", "--store", str(path)).stdout
     assert "Honest passed" in tree
     assert "Cheat refused" in tree
+    refused = move37("import", str(file), "--name", "Cheat", "--store", f"{path}.other", *only)
+    assert refused.returncode == 1
+    assert "1 program: 0 passed" in refused.stdout
     as_json = move37("import", str(file), "--store", str(path), *only, "--json")
     *lines, last = [json.loads(line) for line in as_json.stdout.splitlines()]
     assert last["summary"]["stopped"] == {"causality": 1}

@@ -75,7 +75,7 @@ class Answers:
                 answer, tensors = getattr(self, f"_{asked['ask']}")(asked)
             except Refused as error:
                 answer, tensors = {"refused": {"check": error.check, "evidence": str(error)}}, []
-            except Exception as error:  # noqa: BLE001  whatever a candidate raises is a value here
+            except BaseException as error:  # noqa: BLE001  whatever a candidate raises is a value here
                 answer, tensors = {"raised": worker.describe(error)}, []
             self._link.send(answer, tensors)
 

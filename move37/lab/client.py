@@ -17,10 +17,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from move37.lab.sandbox import Layer
-from move37.lab.words import End, Garbled, check_of, expect, one_of, read, stage_of
+from move37.lab.words import OVERDUE, End, Garbled, expect, one_of, read, stage_of
 from move37.records import (
     Assignment,
     Audit,
@@ -38,6 +39,7 @@ from move37.records import (
 ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH")
 ATTEMPTS = 6  # a program that kills itself does so every time
 GRACE_SECONDS = 30.0  # beyond the child's own limit, for a busy machine; the warden keeps the limit
+LAST_WORDS_SECONDS = 2.0  # for a child to say where its program stood when its time was over
 START_SECONDS = 300.0  # importing torch from a cold disk
 
 OUTCOMES = (Rejected, Crashed, Measured)
@@ -91,28 +93,39 @@ class Lab:
         return outcome
 
     def audit(
-        self, audit: Audit, progress: Progress = lambda stage: None
+        self,
+        audit: Audit,
+        progress: Progress = lambda stage: None,
+        tell: Callable[[Audited], None] = lambda so_far: None,
     ) -> Audited | Rejected | Crashed:
-        """Returns the verdicts of all checks, or why there are none; `progress` as above."""
+        """Returns the verdicts of all checks, or why there are none; `progress` as above.
+
+        `tell` is told the verdicts so far, with each one.
+        """
         request = {
             "kind": "audit",
             "work": to_json(audit),
-            "seconds": audit.limit_seconds,
+            # At the limit the child says where its program stands; what is deaf waits for this.
+            "seconds": audit.limit_seconds + LAST_WORDS_SECONDS,
             "bytes": audit.limit_bytes,
             "devices": False,
         }
-        verdicts: dict[str, CheckResult] = {}
+        so_far, entered = Audited("", ()), time.monotonic()
 
-        def keep(check: CheckResult) -> None:
-            verdicts[check.check] = check
+        def enter(stage: str) -> None:
+            nonlocal entered
+            entered = time.monotonic()
+            progress(stage)
 
-        outcome = self._exchange(request, lambda said: _audited(said, audit), progress, keep)
+        def keep(said: object) -> None:
+            nonlocal so_far
+            so_far = _so_far(said, audit)
+            tell(so_far)
+
+        outcome = self._exchange(request, lambda said: _audited(said, audit), enter, keep)
         assert not isinstance(outcome, Measured)
-        if isinstance(outcome, Crashed) and outcome.stage.startswith(VERIFYING):
-            # What was said before the process ended counts; the check that it was in has failed.
-            checks = [verdicts[name] for name in audit.checks if name in verdicts]
-            ended = CheckResult(outcome.stage.removeprefix(VERIFYING), "failed", outcome.error)
-            return Audited(audit.mixer or "the mixer", (*checks, ended))
+        if isinstance(outcome, Crashed):
+            return _as_far_as_it_came(outcome, audit, so_far, time.monotonic() - entered)
         return outcome
 
     def _exchange(
@@ -120,11 +133,11 @@ class Lab:
         request: dict[str, Any],
         understand: Callable[[object], Outcome | Audited],
         progress: Progress,
-        verdict: Callable[[CheckResult], None] = lambda check: None,
+        keep: Callable[[object], None] = lambda so_far: None,
     ) -> Outcome | Audited:
         started = time.monotonic()
         for _ in range(ATTEMPTS):
-            heard = self._try(request, understand, progress, verdict)
+            heard = self._try(request, understand, progress, keep)
             # All attempts together have the time of one, and that of the last.
             if not heard.killed or time.monotonic() - started > request["seconds"]:
                 break
@@ -135,7 +148,7 @@ class Lab:
         request: dict[str, Any],
         understand: Callable[[object], Outcome | Audited],
         progress: Progress,
-        verdict: Callable[[CheckResult], None],
+        keep: Callable[[object], None],
     ) -> "_Heard":
         ours, theirs = socket.socketpair()
         with ours:
@@ -152,7 +165,7 @@ class Lab:
                 ours.sendall(json.dumps(request).encode() + b"\n")
                 with ours.makefile("rb") as lines:
                     ours_too = request["kind"] == "assignment"
-                    return _listen(lines, understand, enter, verdict, trusted=ours_too)
+                    return _listen(lines, understand, enter, keep, trusted=ours_too)
             except (TimeoutError, BrokenPipeError, ConnectionResetError, EOFError):
                 if self._closed:
                     raise LabError("the lab is closed") from None
@@ -280,7 +293,7 @@ def _listen(
     lines: Iterable[bytes],
     understand: Callable[[object], Outcome | Audited],
     progress: Progress,
-    verdict: Callable[[CheckResult], None],
+    keep: Callable[[object], None],
     *,
     trusted: bool,
 ) -> _Heard:
@@ -309,8 +322,8 @@ def _listen(
             if "stage" in said:
                 stage = stage_of(said["stage"])
                 progress(stage)
-            elif "check" in said:
-                verdict(check_of(said["check"]))
+            elif "so far" in said:
+                keep(said["so far"])
             else:
                 outcome = understand(said.get("outcome"))
                 killed = said.get("killed") is True
@@ -325,3 +338,35 @@ def _audited(data: object, audit: Audit) -> Audited | Rejected | Crashed:
     if isinstance(outcome, Audited):
         expect(tuple(check.check for check in outcome.checks), audit.checks, "checks")
     return outcome
+
+
+def _so_far(data: object, audit: Audit) -> Audited:
+    """Returns the verdicts of the first checks; raises Garbled unless they are the audit's."""
+    so_far: Audited = one_of((Audited,), data)
+    names = tuple(check.check for check in so_far.checks)
+    expect(names, audit.checks[: len(names)], "checks")
+    return so_far
+
+
+def _as_far_as_it_came(
+    crashed: Crashed, audit: Audit, so_far: Audited, seconds: float
+) -> Audited | Crashed:
+    """Returns the verdicts from before the time ran out or the process ended, and what that left.
+
+    A process that ended before any check could run has none: that is returned as it is.
+    """
+    overdue = crashed.error.startswith(OVERDUE)
+    verifying = crashed.stage.startswith(VERIFYING)
+    if not overdue and not verifying:
+        return crashed
+    where = crashed.stage.removeprefix(VERIFYING) if verifying else "load"
+    told = crashed.error.removeprefix(f"{OVERDUE}: ")
+    why = "the time ran out" if overdue else "the process ended"
+    done = {check.check for check in so_far.checks} | {where}
+    left = (name for name in audit.checks if name not in done)
+    checks = (
+        *so_far.checks,
+        CheckResult(where, "failed", told, seconds),
+        *(CheckResult(name, "not run", f"{why} in {where}") for name in left),
+    )
+    return replace(so_far, mixer=so_far.mixer or audit.mixer or "", checks=checks)

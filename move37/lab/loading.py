@@ -18,84 +18,21 @@ from typing import Any
 import torch
 from torch import nn
 
+from move37.lab import gate
+from move37.lab.gate import Refused as Refused
 from move37.nn.interop import HEADS, WIDTHS, NoStandIn, adapt, stand_in
 from move37.nn.language_model import MixerFactory
 
 MODULE = "candidate"
 FILE = "candidate.py"  # what tracebacks show
 
-
-# What a program may import; of move37, the operators only.
-IMPORTS = (
-    "torch",
-    "einops",
-    "fla",
-    "math",
-    "typing",
-    "dataclasses",
-    "functools",
-    "itertools",
-    "collections.abc",
-    "warnings",
-    "__future__",
-)
-PACKAGES = ("torch.", "einops.", "fla.")  # with all that is below them
-# Ways out of PyTorch, where work is no longer counted.
-FORBIDDEN_ATTRIBUTES = ("numpy", "tolist", "data_ptr", "untyped_storage", "UntypedStorage")
-# Files, programs, and the ways from an object to the interpreter.
-FORBIDDEN_NAMES = ("open", "exec", "eval", "compile", "input", "breakpoint", "__import__")
-FORBIDDEN_OF_TORCH = ("load", "save", "hub", "package", "multiprocessing", "distributed")
-HARMLESS_DUNDERS = ("__init__", "__name__", "__class__", "__dict__", "__call__", "__doc__")
 # Options of a constructor that are sizes: a mixer has to work with half of each, or refuse it.
 SIZES = ("expand_k", "expand_v", "expand", "expand_ratio", "conv_size", "kernel_size", "chunk_size")
 
 
-class Refused(ValueError):
-    """The program is not what a candidate's program has to be; says by which check."""
-
-    def __init__(self, check: str, evidence: str) -> None:
-        super().__init__(evidence)
-        self.check = check
-
-
 def check_imports(source: str) -> None:
-    """Raises Refused if the program imports more than it may; a filter, not the wall."""
-    _check_imports(_parse(source))
-
-
-def _check_imports(tree: ast.AST) -> None:
-    for node in ast.walk(tree):
-        names: list[str] = []
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            inside = node.module == "move37.nn" and {a.name for a in node.names} <= {"ops"}
-            names = [] if inside else [f"{'.' * node.level}{node.module or ''}"]
-        elif isinstance(node, ast.Attribute) and node.attr in FORBIDDEN_ATTRIBUTES:
-            told = f"line {node.lineno} calls {node.attr}: its work could not be counted"
-            raise Refused("imports", told)
-        elif isinstance(node, ast.Attribute | ast.Call) and (used := _out_of_bounds(node)):
-            told = f"line {node.lineno} uses {used}: a mixer computes with tensors, and no more"
-            raise Refused("imports", told)
-        for name in names:
-            allowed = name in IMPORTS or name.startswith(PACKAGES) or name == "move37.nn.ops"
-            if not allowed:
-                raise Refused(
-                    "imports",
-                    f"line {getattr(node, 'lineno', 0)} imports {name}: expected only "
-                    f"{', '.join(IMPORTS)}, and ops from move37.nn",
-                )
-
-
-def _out_of_bounds(node: ast.Attribute | ast.Call) -> str | None:
-    """Returns what a mixer has no use for: files, programs, the inside of the interpreter."""
-    if isinstance(node, ast.Call):
-        called = node.func
-        return called.id if isinstance(called, ast.Name) and called.id in FORBIDDEN_NAMES else None
-    if isinstance(node.value, ast.Name) and node.value.id == "torch":
-        return f"torch.{node.attr}" if node.attr in FORBIDDEN_OF_TORCH else None
-    dunder = node.attr.startswith("__") and node.attr.endswith("__")
-    return node.attr if dunder and node.attr not in HARMLESS_DUNDERS else None
+    """Raises Refused if the program reaches for what it may not, without running it; see `gate`."""
+    gate.check(_parse(source))
 
 
 def _parse(source: str) -> ast.Module:
@@ -144,16 +81,18 @@ def load_program(source: str, name: str | None = None) -> Program:
 
     That is the one public nn.Module class of the program whose constructor takes `heads`, or else
     the one layer of fla's interface, whose constructor takes `hidden_size` or another of `WIDTHS`.
-    Raises Refused if there is none or several, or if the program imports what it may not, and
+    Raises Refused if there is none or several, or if the program reaches for what it may not, and
     whatever the program itself raises.
     """
-    tree = _parse(source)
-    _check_imports(tree)
-    # Also where the real fla is usable: its kernels run neither on the CPU nor in float64, and
-    # mixers are verified there.
+    # Before the gate, which looks at what the names of fla stand for. Also where the real fla is
+    # usable: its kernels run neither on the CPU nor in float64, and mixers are verified there.
     stand_in(although_usable=True)
+    tree = _parse(source)
+    gate.check(tree)
     module = types.ModuleType(MODULE)
+    vars(module)["__builtins__"] = gate.built_in(MODULE)
     sys.modules[MODULE] = module
+    pytorch = gate.pytorch()
     # Tracebacks then show the candidate's own lines.
     linecache.cache[FILE] = (len(source), None, source.splitlines(keepends=True), FILE)
     with _without_compiling():
@@ -161,6 +100,8 @@ def load_program(source: str, name: str | None = None) -> Program:
             exec(compile(tree, FILE, "exec"), module.__dict__)
         except NoStandIn as error:
             raise Refused("imports", str(error)) from error
+    gate.check_pytorch(pytorch)
+    gate.check_namespace(module)
     kind = _named(module, name) if name else _only(module)
     variants = {what: _builder(kind, options) for what, options in _options(kind)}
     return Program(kind.__name__, _builder(kind, {}), variants)
@@ -242,9 +183,13 @@ def _is_called_as_a_layer(kind: type[nn.Module]) -> bool:
 
 
 def _uncompiled(make: MixerFactory) -> MixerFactory:
+    pytorch = gate.pytorch()
+
     def build(width: int, heads: int) -> nn.Module:
         with _without_compiling():
-            return make(width, heads)
+            made = make(width, heads)
+        gate.check_pytorch(pytorch)
+        return made
 
     return build
 

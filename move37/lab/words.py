@@ -14,6 +14,8 @@ BYTES_LIMIT = 4 << 20
 LINES_LIMIT = 10_000
 FLOOD = f"said more than {BYTES_LIMIT >> 20} MiB or {LINES_LIMIT:,} lines"
 STAGE_LENGTH = 100
+PRINTED_LENGTH = 500  # of what a process printed before it ended, in what is told of it
+OVERDUE = "time limit"  # so begins what is told of what ran out of time
 
 
 class Garbled(ValueError):
@@ -39,9 +41,15 @@ class End(NamedTuple):
     def reason(self) -> str:
         """What is told of a candidate whose process ended so."""
         told = {"exit": "ended by itself", "signal": "was killed"}.get(self.ended, "ended")
-        start = "time limit" if self.ended == "time" else f"the process {told}"
-        printed = clean(self.printed).strip()[-500:]
+        start = OVERDUE if self.ended == "time" else f"the process {told}"
+        printed = _last_lines(clean(self.printed).strip())
         return f"{start}: {self.detail}" + (f"\n{printed}" if printed else "")
+
+
+def _last_lines(text: str) -> str:
+    """Returns the last whole lines of a text; of a last line that is too long, its end."""
+    _, border, whole = text[-PRINTED_LENGTH - 1 :].partition("\n")
+    return whole if border and len(text) > PRINTED_LENGTH else text[-PRINTED_LENGTH:]
 
 
 def clean(data: Any) -> Any:

@@ -4,10 +4,15 @@ Whatever the program raises becomes a Crashed with the stage at which it happene
 `zygote`) does the same for whatever ends the process.
 """
 
+import contextlib
+import io
+import sys
 import time
 import traceback
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from typing import TextIO
 
 from move37.lab.loading import FILE, Program, Refused, load_program
 from move37.nn.language_model import LanguageModel, MixerFactory, TooLarge, meets
@@ -19,7 +24,8 @@ from move37.records import (
     Crashed,
     Rejected,
 )
-from move37.verify import CHECKS, Subject
+from move37.verify import CHECKS, Subject, broken
+from move37.verify.subject import in_short, line_in
 
 Report = Callable[[str], None]
 
@@ -41,8 +47,8 @@ def verify(assignment: Assignment, report: Report) -> tuple[CheckResult, ...] | 
         return _verify(assignment, enter)
     except Refused as error:
         return Rejected(error.check, str(error))
-    except Exception as error:  # noqa: BLE001  whatever a candidate raises is a value here
-        return Crashed(stage, describe(error))
+    except BaseException as error:  # noqa: BLE001  whatever a candidate raises is a value here
+        return Crashed(stage, _with_limit(describe(error), assignment.limit_bytes))
 
 
 def _verify(assignment: Assignment, enter: Report) -> tuple[CheckResult, ...] | Rejected:
@@ -65,12 +71,20 @@ def _verify(assignment: Assignment, enter: Report) -> tuple[CheckResult, ...] | 
 
 
 def audit(
-    what: Audit, report: Report, tell: Callable[[CheckResult], None] = lambda check: None
+    what: Audit, report: Report, tell: Callable[[Audited], None] = lambda so_far: None
 ) -> Audited | Rejected | Crashed:
     """Returns every check's verdict, or why the program could not be loaded or built.
 
-    `tell` is told each verdict at once: a mixer may end the process in a later check.
+    `tell` is told the verdicts so far, with each one: a mixer may end the process in a later check.
     """
+    printed = _Counted(sys.stdout)
+    with contextlib.redirect_stdout(printed):
+        return _audit(what, report, tell, printed)
+
+
+def _audit(
+    what: Audit, report: Report, tell: Callable[[Audited], None], printed: "_Counted"
+) -> Audited | Rejected | Crashed:
     stage = "load"
     report(stage)
     try:
@@ -80,22 +94,68 @@ def audit(
         subject.build()
     except Refused as error:
         return Rejected(error.check, str(error))
-    except Exception as error:  # noqa: BLE001  whatever a program raises is a value here
-        told = describe(error)
+    except BaseException as error:  # noqa: BLE001  whatever a program raises is a value here
+        told = _with_limit(describe(error), what.limit_bytes)
         if isinstance(error, TypeError) and "missing" in told:
             told += "\nOnly the width and the heads are chosen here: give the others a default."
         return Crashed(stage, told)
-    checks = []
+    so_far = Audited(program.name, (), printed.lines)
+    tell(so_far)
+    for result in _results(subject, what, report):
+        checks = (*so_far.checks, result)
+        so_far = replace(so_far, checks=checks, printed_lines=printed.lines)
+        tell(so_far)
+    return so_far
+
+
+def _results(subject: Subject, what: Audit, report: Report) -> Iterator[CheckResult]:
+    """Yields every check's verdict. A forward that gives no output is told once, by the first."""
+    reason = None
     for name in what.checks:
         report(f"verify: {name}")
         started = time.perf_counter()
+        if reason is not None:
+            told = f"{reason.short} (see {what.checks[0]})"
+            yield CheckResult(name, "not run", told)
+            continue
+        if name == what.checks[0]:
+            reason = broken(subject)
         try:
-            result = CHECKS[name](subject)
-        except Exception as error:  # noqa: BLE001  whatever a program raises is a value here
-            result = CheckResult(name, "failed", f"raises {describe(error)}")
-        checks.append(replace(result, seconds=time.perf_counter() - started))
-        tell(checks[-1])
-    return Audited(program.name, tuple(checks))
+            result = (
+                CHECKS[name](subject)
+                if reason is None
+                else CheckResult(name, "failed", reason.told)
+            )
+        except BaseException as error:  # noqa: BLE001  whatever a program raises is a value here
+            result = CheckResult(name, "failed", f"raises {in_short(error)}")
+        if result.verdict == "failed":
+            result = replace(result, evidence=_with_limit(result.evidence, what.limit_bytes))
+        yield replace(result, seconds=time.perf_counter() - started)
+
+
+def _with_limit(told: str, limit_bytes: int) -> str:
+    """Returns what is told of an error, with the limit of memory if that was hit."""
+    hit = any(word in told for word in ("allocate memory", "MemoryError", "bad_alloc"))
+    if not hit or not limit_bytes:
+        return told
+    first, *lines = told.splitlines()
+    return "\n".join([f"{first} (the limit of memory is {limit_bytes / 2**30:g} GiB)", *lines])
+
+
+class _Counted(io.TextIOBase):
+    """Passes on what is printed, and counts its lines."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out, self.lines = out, 0
+
+    def write(self, text: str) -> int:
+        """Writes the text."""
+        self.lines += text.count("\n")
+        return self._out.write(text)
+
+    def flush(self) -> None:
+        """Passes on what is not yet."""
+        self._out.flush()
 
 
 def _subject(program: Program, assignment: Assignment) -> Subject:
@@ -136,6 +196,15 @@ def describe(error: BaseException) -> str:
     message = str(error).strip().splitlines()
     told = f"{type(error).__name__}: {message[0][:300] if message else ''}".rstrip(": ")
     return "\n".join([told, *lines])
+
+
+def place_of(frame: types.FrameType | None) -> str:
+    """Returns the innermost line of the candidate's program in a stack, as " at line 7: y = f(x)".
+
+    "" if there is none.
+    """
+    line = line_in(traceback.extract_stack(frame))
+    return f" at {line}" if line else ""
 
 
 def prepare() -> None:

@@ -28,6 +28,7 @@ import sys
 import tempfile
 import time
 import traceback
+import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,7 +49,7 @@ from move37.lab.family import (
     remove,
 )
 from move37.lab.sandbox import Confinement, probe, readable
-from move37.lab.words import BYTES_LIMIT, FLOOD, LINES_LIMIT, End
+from move37.lab.words import BYTES_LIMIT, FLOOD, LINES_LIMIT, OVERDUE, End
 
 TASKS_LIMIT = 64  # processes and threads that an examination may have at a time
 SWEEP_SECONDS = 1.0
@@ -227,15 +228,27 @@ def _answer(request: dict[str, Any], descriptor: int) -> None:
 
 def _audit(request: dict[str, Any], words: int, asking: int) -> None:
     """Verifies a program; it is in this process, and says its verdicts itself."""
-    from move37.lab.worker import audit
-    from move37.records import Audit, from_json, to_data
+    from move37.lab.worker import audit, place_of
+    from move37.records import Audit, Crashed, from_json, to_data
 
     os.close(asking)
-    audited = audit(
-        from_json(Audit, request["work"]),
-        lambda stage: _tell(words, {"stage": stage}),
-        lambda check: _tell(words, {"check": to_data(check)}),
-    )
+    work, stage = from_json(Audit, request["work"]), "load"
+
+    def enter(name: str) -> None:
+        nonlocal stage
+        stage = name
+        _tell(words, {"stage": stage})
+
+    def overdue(number: int, frame: types.FrameType | None) -> None:  # noqa: ARG001
+        """Says where the program stands; it need not notice, and may not go on."""
+        told = f"ran out of time after {work.limit_seconds:g} s{place_of(frame)}"
+        _tell(words, {"outcome": to_data(Crashed(stage, f"{OVERDUE}: {told}"))})
+        os._exit(0)
+
+    signal.signal(signal.SIGALRM, overdue)
+    signal.setitimer(signal.ITIMER_REAL, work.limit_seconds)
+    audited = audit(work, enter, lambda so_far: _tell(words, {"so far": to_data(so_far)}))
+    signal.setitimer(signal.ITIMER_REAL, 0)
     _tell(words, {"outcome": to_data(audited)})
 
 

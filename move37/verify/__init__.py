@@ -1,14 +1,21 @@
 """Facts about a mixer, each with its evidence, from cheap to dear."""
 
+import contextlib
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from move37.records import CheckResult
 from move37.verify.building import check_builds
 from move37.verify.causality import check_causality, check_independence, check_prefix
 from move37.verify.complexity import check_memory, check_subquadratic
 from move37.verify.function import check_repeatable, check_restorable, restore, settings
-from move37.verify.interface import check_finite, check_interface, check_precision
+from move37.verify.interface import (
+    Broken,
+    check_finite,
+    check_interface,
+    check_precision,
+    refused_at_once,
+)
 from move37.verify.protocol import (
     check_chunking,
     check_decoding,
@@ -18,7 +25,7 @@ from move37.verify.protocol import (
 from move37.verify.subject import Subject
 from move37.verify.training import check_gradients
 
-__all__ = ["CHECKS", "Check", "Subject"]
+__all__ = ["CHECKS", "Broken", "Check", "Subject", "broken"]
 
 Check = Callable[[Subject], CheckResult]
 
@@ -28,13 +35,26 @@ def _undisturbed(check: Check) -> Check:
 
     @functools.wraps(check)
     def undisturbed(subject: Subject) -> CheckResult:
-        before = settings()
-        try:
+        with as_before():
             return check(subject)
-        finally:
-            restore(before)
 
     return undisturbed
+
+
+@contextlib.contextmanager
+def as_before() -> Iterator[None]:
+    """What a mixer changes for everyone is set back at the end."""
+    before = settings()
+    try:
+        yield
+    finally:
+        restore(before)
+
+
+def broken(subject: Subject) -> Broken | None:
+    """Says why its forward gives no output at all, so that each check would say the same."""
+    with as_before():
+        return refused_at_once(subject)
 
 
 CHECKS: Mapping[str, Check] = {

@@ -21,30 +21,31 @@ def check_builds(subject: Subject) -> CheckResult:
     """What its constructor accepts works, without data, and no number is left to chance.
 
     A constructor may refuse a size or an option, by any error; what it accepts has to run and keep
-    the shape. A width that is no multiple of four for each head may be refused in the forward pass
-    too, by any error. Options are tried at the full level.
+    the shape. Of the other sizes that are tried, a width that is no multiple of four for each head
+    may be refused in the forward pass too, by any error. Options are tried at the full level.
     """
     told = _left_to_chance(subject) or _without_data(subject)
     if told:
         return failed("builds", told)
     refused = []
-    attempts = [(f"width {D}, {H} heads", subject.make, D, H) for D, H in SIZES]
+    own = subject.width, subject.heads
+    sizes = dict.fromkeys((own, *SIZES))
+    attempts = [(f"width {D}, {H} heads", subject.make, D, H) for D, H in sizes]
     if subject.thorough:  # before training, only what is trained counts
-        for option, make in subject.variants.items():
-            attempts.append((option, make, subject.width, subject.heads))
+        attempts += [(option, make, *own) for option, make in subject.variants.items()]
     for what, make, D, H in attempts:
         torch.manual_seed(0)
         try:
             mixer = make(D, H)
-        except Exception:  # noqa: BLE001  what is not offered is refused by any error
+        except BaseException:  # noqa: BLE001  what is not offered is refused by any error
             refused.append(what)
             continue
         x_BTD = torch.randn(2, LENGTH, D, generator=subject.dice())
         try:
             with torch.no_grad():
                 y_BTD = run(mixer, x_BTD)
-        except Exception as error:  # noqa: BLE001  whatever it raises is the evidence
-            if D % (4 * H):  # most layers find out only here, and nobody is misled
+        except BaseException as error:  # noqa: BLE001  whatever it raises is the evidence
+            if own != (D, H) and D % (4 * H):  # most layers find out only here
                 refused.append(what)
                 continue
             return failed("builds", f"built with {what}, its forward raises {in_short(error)}")
@@ -94,7 +95,7 @@ def _without_data(subject: Subject) -> str | None:
     try:
         with torch.device("meta"):
             empty = subject.build()
-    except Exception as error:  # noqa: BLE001  whatever it raises is the evidence
+    except BaseException as error:  # noqa: BLE001  whatever it raises is the evidence
         return f"on the meta device it raises {in_short(error)}"
     shapes = {name: (p.shape, p.dtype) for name, p in mixer.named_parameters()}
     if shapes != {name: (p.shape, p.dtype) for name, p in empty.named_parameters()}:

@@ -75,8 +75,35 @@ def _difference(subject: Subject, mixer: nn.Module, length: int, draw: int) -> s
     leak, place = moved_CTD.masked_fill(~past_CT1[shown_C], 0).amax(dim=(1, 2)).max(dim=0)
     if leak <= TOLERANCE:  # written this way round so that NaN fails too
         return None
-    cut = int(shown_C.nonzero()[place]) + 1
-    return f"an output before t={cut} moved by {leak:.1e} with the inputs from there on"
+    row = int(shown_C.nonzero()[place])
+    told = f"an output before t={row + 1} moved by {leak:.1e} with the inputs from there on"
+    return _heard(mixer, x_CTD[row], subject.inputs(draw + 1, cuts, length)[row], cuts) or told
+
+
+def _heard(mixer: nn.Module, x_TD: Tensor, other_TD: Tensor, rows: int) -> str | None:
+    """Says which output hears which later input most, of those that are redrawn one by one.
+
+    None if no input alone moves an output before it. As many rows at a time as the leak was seen
+    with: a program can tell.
+    """
+    found = (0.0, 0, 0)  # how far, output, input
+    x_RTD = x_TD.repeat(rows, 1, 1)
+    same_RTD = run(mixer, x_RTD).detach()
+    scale = same_RTD.abs().max().clamp(min=1)
+    places_T = torch.arange(len(x_TD))
+    for inputs_R in places_T[1:].split(rows):
+        redrawn_RTD = x_RTD.clone()
+        redrawn_RTD[range(len(inputs_R)), inputs_R] = other_TD[inputs_R]
+        gap_RT = ((run(mixer, redrawn_RTD).detach() - same_RTD).abs() / scale).amax(dim=2)
+        earlier_RT = places_T < inputs_R[:, None]
+        gap_RT = gap_RT[: len(inputs_R)].nan_to_num(0.0).masked_fill(~earlier_RT, 0)
+        row, output = divmod(int(gap_RT.argmax()), len(x_TD))
+        found = max(found, (gap_RT[row, output].item(), output, int(inputs_R[row])))
+    leak, output, place = found
+    tolerance = TOLERANCE if x_TD.dtype == torch.float64 else FLOAT32_TOLERANCE
+    if leak <= tolerance:
+        return None
+    return f"output {output} hears input {place} (relative change {leak:.1e})"
 
 
 @torch.no_grad()
@@ -92,8 +119,12 @@ def _seen_as_trained(subject: Subject, batch: int) -> str | None:
     if not same_BTD.isfinite().all():
         return None  # redrawn parameters may overflow in float32; `finite` looks at the own ones
     gap_BTD = (same_BTD - other_BTD).abs() / same_BTD.abs().amax().clamp(min=1)
-    leak = gap_BTD.masked_fill(~past_BT1, 0).max().item()
-    return None if leak <= FLOAT32_TOLERANCE else f"an output moves by {leak:.1e} with its future"
+    leak_B = gap_BTD.masked_fill(~past_BT1, 0).amax(dim=(1, 2))
+    leak, row = leak_B.max().item(), int(leak_B.argmax())
+    if leak <= FLOAT32_TOLERANCE:
+        return None
+    told = f"an output moves by {leak:.1e} with its future"
+    return _heard(mixer, x_BTD[row], subject.inputs(1, batch, length)[row].float(), batch) or told
 
 
 def _seen_by_gradient(
@@ -108,11 +139,22 @@ def _seen_by_gradient(
     (gradient_CTD,) = torch.autograd.grad((y_CTD * weight_CTD).sum(), x_CTD, allow_unused=True)
     if gradient_CTD is None:
         return None
-    size_CT = gradient_CTD.abs().amax(dim=2) / gradient_CTD.abs().max().clamp(min=1)
-    leak, cut = size_CT.masked_fill(past_CT1[..., 0], 0).amax(dim=1).max(dim=0)
+    scale = gradient_CTD.abs().max().clamp(min=1)
+    size_CT = (gradient_CTD.abs().amax(dim=2) / scale).masked_fill(past_CT1[..., 0], 0)
+    leak = size_CT.max()
     if leak <= TOLERANCE:
         return None
-    return f"outputs before t={int(cut) + 1} have a gradient of {leak:.1e} from there on"
+    row, place = divmod(int(size_CT.argmax()), size_CT.shape[1])
+    # Which of the outputs before the cut it is: each asked in a row of its own.
+    x_CTD = x_CTD.detach().requires_grad_()
+    alone_CT1 = torch.eye(len(x_CTD), x_CTD.shape[1], dtype=x_CTD.dtype)[..., None]
+    (asked_CTD,) = torch.autograd.grad(
+        (run(mixer, x_CTD) * weight_CTD[-1] * alone_CT1).sum(), x_CTD, allow_unused=True
+    )
+    if asked_CTD is None:
+        return f"outputs before t={row + 1} have a gradient of {leak:.1e} from input {place}"
+    output = int(asked_CTD[: row + 1, place].abs().amax(dim=1).argmax())
+    return f"the gradient of output {output} reaches input {place} (relative size {leak:.1e})"
 
 
 @torch.no_grad()

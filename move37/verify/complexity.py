@@ -1,25 +1,38 @@
-"""Do work and memory grow slower than the square of the length? Counted, never timed."""
+"""Do work and memory grow slower than the square of the length? Counted, never timed.
+
+What grows is looked for in the program line by line, in a second count that nobody else pays for.
+"""
 
 import contextlib
+import re
+import traceback
+import warnings
 from collections import Counter
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from move37.nn.counting import Work
 from move37.records import CheckResult
-from move37.verify.subject import Subject, failed, passed, run
+from move37.verify.subject import FILE, Subject, failed, line_in, passed, run
 
 SHORT, LONG, FULL_LONG = 256, 1024, 4096
 # Work per token may grow by this when T grows four times: T log T gives 10 / 8 = 1.25, T^2 gives 4.
 GROWTH = 1.35
 # Less per token than this at the longer length is a constant, not a growth.
-NEGLIGIBLE = {"flops": 4, "elements": 4, "calls": 0.1, "bytes allocated": 16, "bytes saved": 16}
+NEGLIGIBLE = {"flops": 4, "elements": 4, "calls": 0.1, "allocated": 16, "saved": 16}
+UNITS = {kind: kind for kind in NEGLIGIBLE} | {
+    "allocated": "bytes allocated",
+    "saved": "bytes saved",
+}
 # The operators by which the gradients of slices add up: the usual loop over chunks pays them.
 OF_SLICES = ("add", "add_", "slice_backward", "select_backward")
 HINT = "; is there a loop over x[:, n]? The gradient of each slice is as large as x: use unbind"
+
+_IN_PROGRAM = re.compile(rf'File "{re.escape(FILE)}", (line \d+), in .*\n\s*(.*)')
 
 Mode = Literal["eval", "train"]
 MODES: tuple[Mode, ...] = ("eval", "train")  # the last one's growth is told
@@ -39,9 +52,10 @@ def check_subquadratic(subject: Subject) -> CheckResult:
                 return failed("sub-quadratic", told)
         for (short, before), (long, after) in pairwise(counted):
             for kind in ("flops", "elements", "calls"):
-                grown = _grown(getattr(before, kind), getattr(after, kind), kind, short, long)
+                grown = _grown(before, after, kind, short, long)
                 if grown:
-                    return failed("sub-quadratic", f"{grown} ({mode} mode)")
+                    told = f"{grown.told} ({mode} mode){_where(subject, grown, mode)}"
+                    return failed("sub-quadratic", told)
     (short, before), (long, after) = counted[0], counted[-1]
     ratio = after.total / long / (max(1, before.total) / short)
     told = f"work per token grows by {ratio:.2f} from T={short} to T={long}"
@@ -63,10 +77,10 @@ def check_memory(subject: Subject) -> CheckResult:
             raise
         counted = _count(subject)  # torch.func within a forward allows no such count
     for (short, before), (long, after) in pairwise(counted):
-        for kind, attribute in (("bytes allocated", "allocated"), ("bytes saved", "saved")):
-            told = _grown(getattr(before, attribute), getattr(after, attribute), kind, short, long)
-            if told:
-                return failed("memory", told)
+        for kind in ("allocated", "saved"):
+            grown = _grown(before, after, kind, short, long)
+            if grown:
+                return failed("memory", grown.told + _where(subject, grown, "train"))
     (short, before), (long, after) = counted[0], counted[-1]
     if not after.saved:
         return passed("memory", "bytes asked for per token do not grow; those saved are not known")
@@ -76,31 +90,115 @@ def check_memory(subject: Subject) -> CheckResult:
     return passed("memory", f"{told}, {ratio:.2f} times those at T={short}")
 
 
-def _grown(
-    before: Counter[str], after: Counter[str], kind: str, short: int, long: int
-) -> str | None:
-    for name, total in after.items():
-        then, now = before[name] / short, total / long
-        if now > NEGLIGIBLE[kind] and now > GROWTH * then:
+class _Growth(NamedTuple):
+    """What grows by more than is allowed, and between which lengths."""
+
+    kind: str
+    operator: str
+    short: int
+    long: int
+    told: str
+
+
+def _grown(before: Work, after: Work, kind: str, short: int, long: int) -> _Growth | None:
+    """Returns the operator that exceeds what is allowed by most, if one does."""
+    found, most = None, 0.0
+    for name, total in getattr(after, kind).items():
+        then, now = getattr(before, kind)[name] / short, total / long
+        if now > NEGLIGIBLE[kind] and now - GROWTH * then > most:
+            most = now - GROWTH * then
             digits = 1 if now < 10 else 0
-            told = f"{name}: {then:,.{digits}f} {kind} per token at T={short}, "
+            told = f"{name}: {then:,.{digits}f} {UNITS[kind]} per token at T={short}, "
             told += f"{now:,.{digits}f} at T={long}"
-            return told + (HINT if name in OF_SLICES else "")
-    return None
+            if then:
+                told += f": {now / then:.2f} times, {GROWTH} allowed"
+            hint = HINT if name in OF_SLICES else ""
+            found = _Growth(kind, name, short, long, told + hint)
+    return found
+
+
+def _where(subject: Subject, grown: _Growth, mode: Mode) -> str:
+    """Says at which line of the program it grows most, as "; line 12: y = f(x)", if it is known."""
+    lengths = grown.short, grown.long
+    saved = grown.kind == "saved"
+    for backward in (False, True):  # which line an operator is the gradient of is dear to know
+        if backward and mode == "eval":
+            break
+        found = [_Lines(grown.kind, grown.operator) for _ in lengths]
+        works = list(zip(lengths, found, strict=True))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that this is slow
+            with (
+                torch.autograd.detect_anomaly(check_nan=False)
+                if backward
+                else contextlib.nullcontext()
+            ):
+                _count(subject, mode, saved=saved, works=works)
+        before, after = (lines.by_line for lines in found)
+        excess = {
+            line: total / grown.long - GROWTH * before[line] / grown.short
+            for line, total in after.items()
+        }
+        worst = max(excess, key=excess.__getitem__, default="")
+        if worst and excess[worst] > 0:
+            return f"; {worst}"
+    return ""
+
+
+class _Lines(Work):
+    """Counts one kind of work of one operator by the line of the program that asked for it."""
+
+    def __init__(self, kind: str, operator: str) -> None:
+        super().__init__()
+        self._kind, self._operator = kind, operator
+        self.by_line: Counter[str] = Counter()
+
+    def save(self, tensor: Tensor) -> None:
+        """Counts a tensor that is kept for the backward pass."""
+        before = self.saved.total()
+        super().save(tensor)
+        if self._kind == "saved":
+            self._add(self.saved.total() - before)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        counter = getattr(self, self._kind)
+        before = counter[self._operator]
+        result = super().__torch_dispatch__(func, types, args, kwargs)
+        if self._kind != "saved" and counter[self._operator] > before:
+            self._add(counter[self._operator] - before)
+        return result
+
+    def _add(self, much: int) -> None:
+        line = line_in(traceback.extract_stack()) or _line_of_gradient()
+        if line and much:
+            self.by_line[line] += much
+
+
+def _line_of_gradient() -> str:
+    """Returns the line whose gradient is being computed, where anomalies are looked for."""
+    node: Any = torch._C._current_autograd_node()
+    trail = "" if node is None else "".join(node.metadata.get("traceback_", ()))
+    found = _IN_PROGRAM.findall(trail)
+    return ": ".join(found[-1])[:90] if found else ""
 
 
 def _count(
-    subject: Subject, mode: Mode = "train", *, saved: bool = False
+    subject: Subject,
+    mode: Mode = "train",
+    *,
+    saved: bool = False,
+    works: Sequence[tuple[int, Work]] = (),
 ) -> list[tuple[int, Work]]:
     """Returns the work at each length: forward and backward in train mode, else forward only.
 
-    The input hangs on the graph, as in a model. `saved` counts what is saved for that too.
+    The input hangs on the graph, as in a model. `saved` counts what is saved for that too. With
+    `works`, these count, at their lengths.
     """
     counted = []
-    for length in (SHORT, LONG, FULL_LONG) if subject.thorough else (SHORT, LONG):
+    lengths = (SHORT, LONG, FULL_LONG) if subject.thorough else (SHORT, LONG)
+    for length, work in works or [(length, Work()) for length in lengths]:
         mixer = subject.build().train(mode == "train")
         x_BTD = torch.randn(1, length, subject.width, requires_grad=mode == "train")
-        work = Work()
 
         def keep(tensor: Tensor, work: Work = work) -> Tensor:
             work.save(tensor)

@@ -29,8 +29,8 @@ _OWN = frozenset(vars(nn.Module())) | {"leaves_casts_out"}  # the last of FlaMix
 def check_repeatable(subject: Subject) -> CheckResult:
     """A second call gives the identical result, whatever was called in between.
 
-    Nothing is left behind: no parameter, no buffer, no counter, and nothing global. A cache that
-    is filled once is reported.
+    Nothing is left behind: no parameter, no buffer, no counter, and nothing global; the input is
+    as it was. A cache that is filled once is reported.
     """
     mixer = subject.build().eval()
     rng = subject.dice()
@@ -54,7 +54,7 @@ def check_repeatable(subject: Subject) -> CheckResult:
     torch.manual_seed(1)
     torch.rand(5)  # a place that no seed gives
     dice = torch.random.get_rng_state()
-    mixer(x_BTD)
+    mixer(x_BTD.clone())
     if not torch.equal(dice, torch.random.get_rng_state()):
         return failed("repeatable", "a forward in eval mode draws from the global generator")
     for name, value in mixer.state_dict().items():
@@ -76,9 +76,20 @@ def check_repeatable(subject: Subject) -> CheckResult:
     again = moved(_output(mixer.eval(), x_BTD), first_BTD)
     if not again == 0:
         return failed("repeatable", f"calls in train mode move later outputs by {again:.1e}")
+    for mode in ("eval", "train"):
+        if _changes_its_input(mixer.train(mode == "train"), x_BTD):
+            return failed("repeatable", f"forward changes its input in place ({mode} mode)")
     filled = sorted(name for name, value in last.items() if empty.get(name) != value)
     told = "the same input gives the same output, also after other calls"
     return passed("repeatable", told + (f"; keeps {', '.join(filled)[:200]}" if filled else ""))
+
+
+def _changes_its_input(mixer: nn.Module, x_BTD: Tensor) -> bool:
+    given_BTD = x_BTD.clone()
+    torch.manual_seed(0)
+    with torch.set_grad_enabled(mixer.training):
+        mixer(given_BTD)
+    return not torch.equal(given_BTD, x_BTD)
 
 
 @torch.enable_grad()
@@ -125,7 +136,7 @@ def check_restorable(subject: Subject) -> CheckResult:
     for way, duplicate in (("deep copy", copy.deepcopy), ("pickle", _pickled)):
         try:
             ways[f"its {way}"] = duplicate(mixer)
-        except Exception as error:  # noqa: BLE001  whatever copying raises is the evidence
+        except BaseException as error:  # noqa: BLE001  whatever copying raises is the evidence
             return failed("restorable", f"{way} after a forward raises {in_short(error)}")
     with torch.no_grad():
         for way, twin in ways.items():

@@ -6,7 +6,7 @@ Shape letters: B batch, T time, D model width.
 import traceback
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from move37.records import CheckResult
-from move37.verify.subject import Subject, failed, in_short, passed, run
+from move37.verify.subject import Subject, failed, in_short, line_in, passed, run
 
 # 1, odd, prime, around the usual chunk sizes.
 LENGTHS = (1, 2, 5, 63, 64, 65, 130)
@@ -23,6 +23,13 @@ SCALES = (0.0, 1e-3, 1.0, 30.0, 1e3)
 # Biases of this size hold a gate open or shut.
 SHUT = 10.0
 STEPS, RATE = 200, 1e-2  # of the full level's training
+
+
+class Broken(NamedTuple):
+    """Why a mixer gives no output, and the same in a few words."""
+
+    told: str
+    short: str
 
 
 @torch.no_grad()
@@ -37,16 +44,39 @@ def check_interface(subject: Subject) -> CheckResult:
         for batch, length in [(2, length) for length in lengths] + [(1, 7), (7, 3)]:
             x_BTD = torch.randn(batch, length, subject.width, dtype=dtype)
             y = run(mixer, x_BTD)
-            if not isinstance(y, Tensor):
-                told = f"forward returned {type(y).__name__}; a mixer returns one tensor (B, T, D)"
-                return failed("interface", told)
-            if y.shape != x_BTD.shape or y.dtype != dtype:
-                told = (
-                    f"mixer returned {tuple(y.shape)} {y.dtype} for input "
-                    f"{tuple(x_BTD.shape)} {dtype}; a mixer keeps (B, T, D) and the dtype"
-                )
+            told = _not_kept(x_BTD, y)
+            if told:
                 return failed("interface", told)
     return passed("interface", f"keeps (B, T, D) for T from 1 to {max(lengths)}, two dtypes")
+
+
+def _not_kept(x_BTD: Tensor, y: object) -> str | None:
+    """Says what of the output is not as the input, if anything."""
+    if not isinstance(y, Tensor):
+        return f"forward returned {type(y).__name__}; a mixer returns one tensor (B, T, D)"
+    if y.shape != x_BTD.shape or y.dtype != x_BTD.dtype:
+        return (
+            f"mixer returned {tuple(y.shape)} {y.dtype} for input "
+            f"{tuple(x_BTD.shape)} {x_BTD.dtype}; a mixer keeps (B, T, D) and the dtype"
+        )
+    return None
+
+
+@torch.no_grad()
+def refused_at_once(subject: Subject) -> Broken | None:
+    """Says why no check can tell more than the first: a forward at a usual shape gives no output.
+
+    Or one of another shape.
+    """
+    length = 64 if subject.width != 64 else 128  # or a product of the wrong sides would fit
+    x_BTD = torch.randn(2, length, subject.width, generator=subject.dice())
+    try:
+        told = _not_kept(x_BTD, run(subject.build(), x_BTD))
+    except BaseException as error:  # noqa: BLE001  whatever a program raises is the evidence
+        line, kind = line_in(traceback.extract_tb(error.__traceback__)), type(error).__name__
+        at = f" at {line.split(':')[0]}" if line else ""
+        return Broken(f"forward raises {in_short(error)}", f"forward raises {kind}{at}")
+    return Broken(told, "forward does not keep (B, T, D)") if told else None
 
 
 def check_finite(subject: Subject) -> CheckResult:
@@ -205,13 +235,5 @@ class _Narrowing(TorchDispatchMode):
             for x in tree_leaves(result):
                 if isinstance(x, Tensor) and x.is_floating_point() and x.dtype != torch.float64:
                     self.found.add(str(x.dtype).removeprefix("torch."))
-                    self.line = self.line or _candidate_line()
+                    self.line = self.line or line_in(traceback.extract_stack())
         return result
-
-
-def _candidate_line() -> str:
-    """Returns the line of the candidate's program that is being run, if it is known."""
-    for frame in reversed(traceback.extract_stack()):
-        if frame.filename == "candidate.py":
-            return f"line {frame.lineno}: {(frame.line or '').strip()[:80]}"
-    return ""

@@ -38,11 +38,11 @@ CHUNK_NAMES = ("chunk", "chunk_size", "chunk_len", "chunk_length")
 @torch.no_grad()
 def check_documents(subject: Subject) -> CheckResult:
     """Documents packed into one row give what they give apart; borders differ between rows."""
-    mixer, x_1TD = subject.random(0, LENGTH)
-    if not offers_documents(mixer):
+    if not offers_documents(subject.build()):
         return not_offered(
             "documents", "argument documents_BT (of a layer for fla: cu_seqlens) in its forward"
         )
+    mixer, x_1TD = subject.random(0, LENGTH)
     x_BTD = torch.cat([x_1TD, subject.inputs(0, 1, LENGTH)])
     places_T = torch.arange(LENGTH)
     rows = (BORDERS, tuple(LENGTH - border for border in reversed(BORDERS)))
@@ -67,12 +67,13 @@ def check_padding(subject: Subject) -> CheckResult:
 
     Padding is told by a mask, where the forward takes `mask_BT`, or else is a document of its own.
     """
-    mixer, x_1TD = subject.random(0, LENGTH)
+    mixer = subject.build()
     masked = offers_mask(mixer)
     if not masked and not offers_documents(mixer):
         return not_offered(
             "padding", "argument mask_BT (of a layer for fla: attention_mask) or documents_BT"
         )
+    mixer, x_1TD = subject.random(0, LENGTH)
     rows = [x_1TD[:, :real] for real in REAL]
     for side in ("left", "right"):
         padded, masks = zip(*(_padded(row, side) for row in rows), strict=True)
@@ -81,7 +82,7 @@ def check_padding(subject: Subject) -> CheckResult:
         marks = [mask_BT] if masked else [mask_BT.long(), 1 - mask_BT.long()]
         for mark_BT in marks:
             torch.manual_seed(0)
-            y_BTD = mixer(x_BTD, **{"mask_BT" if masked else "documents_BT": mark_BT})
+            y_BTD = mixer(x_BTD.clone(), **{"mask_BT" if masked else "documents_BT": mark_BT})
             for row_1TD, y_TD, mask_T in zip(rows, y_BTD, mask_BT, strict=True):
                 gap = moved(y_TD[mask_T], run(mixer, row_1TD)[0])
                 if not gap <= TOLERANCE:
@@ -107,9 +108,9 @@ def check_decoding(subject: Subject) -> CheckResult:
 
     Reports whether the state grows.
     """
-    mixer, x_1TD = subject.random(0, LENGTH)
-    if not offers_decoding(mixer):
+    if not offers_decoding(subject.build()):
         return not_offered("decoding", "initial_state and step")
+    mixer, x_1TD = subject.random(0, LENGTH)
     x_BTD = torch.cat([x_1TD, x_1TD.flip(1)])
     whole_BTD = run(mixer, x_BTD)
     decoder: Any = mixer
@@ -123,7 +124,7 @@ def check_decoding(subject: Subject) -> CheckResult:
         for i, place in enumerate((t, t - 1)):
             if 0 <= place < LENGTH:
                 x_BD = x_BTD[:, place] if i == 0 else x_BTD[:, place].flip(0)
-                y_BD, states[i] = decoder.step(x_BD, states[i])
+                y_BD, states[i] = decoder.step(x_BD.clone(), states[i])
                 outputs[i].append(y_BD)
     first_BTD, second_BTD = (torch.stack(one, dim=1) for one in outputs)
     gap = moved(first_BTD, whole_BTD)
@@ -142,10 +143,10 @@ def check_decoding(subject: Subject) -> CheckResult:
 @torch.no_grad()
 def check_chunking(subject: Subject) -> CheckResult:
     """The outputs do not depend on the size of the chunks, where there is one to choose."""
+    if not list(_chunk_sizes(subject.build())):
+        return not_offered("chunking", f"integer named {', '.join(CHUNK_NAMES)}")
     mixer, x_1TD = subject.random(0, 2 * LENGTH)
     found = list(_chunk_sizes(mixer))
-    if not found:
-        return not_offered("chunking", f"integer named {', '.join(CHUNK_NAMES)}")
     expected_1TD = run(mixer, x_1TD)
     for size in CHUNKS:
         for module, name in found:

@@ -4,7 +4,8 @@ Shape letters: B batch, T time, D model width, R rows.
 """
 
 import inspect
-from collections.abc import Mapping
+import traceback
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +17,7 @@ from move37.records import CheckResult, Level
 
 # Far above float64 rounding (a chunked recurrence leaves 1e-13), far below any useful leak.
 TOLERANCE = 1e-9
+FILE = "candidate.py"  # what tracebacks call the program's file (see lab.loading)
 
 
 @dataclass(frozen=True)
@@ -92,9 +94,13 @@ class Subject:
 
 
 def run(mixer: nn.Module, x_BTD: Tensor, documents_BT: Tensor | None = None) -> Tensor:
-    """Returns the mixer's output, with the same dice at every call (dropout)."""
+    """Returns the mixer's output, with the same dice at every call (dropout).
+
+    The mixer is given a copy: whether it changes its input is for `repeatable` to say.
+    """
     torch.manual_seed(0)
-    result: Tensor = mixer(x_BTD) if documents_BT is None else mixer(x_BTD, documents_BT)
+    given_BTD = x_BTD.clone()
+    result: Tensor = mixer(given_BTD) if documents_BT is None else mixer(given_BTD, documents_BT)
     return result
 
 
@@ -121,10 +127,21 @@ def offers_decoding(mixer: Any) -> bool:
     return hasattr(mixer, "initial_state") and hasattr(mixer, "step")
 
 
-def in_short(error: Exception) -> str:
-    """Returns the error in one line, cut where it is long."""
-    told = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    return told if len(told) <= 200 else f"{told[:197]}..."
+def in_short(error: BaseException) -> str:
+    """Returns the error in one line, cut where it is long, and the program's line if one raised."""
+    told = f"{type(error).__name__}: {' '.join(str(error).split())}".rstrip(": ")
+    told = told if len(told) <= 200 else f"{told[:197]}..."
+    line = line_in(traceback.extract_tb(error.__traceback__))
+    return f"{told} at {line}" if line else told
+
+
+def line_in(stack: Iterable[traceback.FrameSummary]) -> str:
+    """Returns the innermost line of the program in a stack, outermost first; "" if there is none.
+
+    As "line 12: y = f(x)".
+    """
+    own = [frame for frame in stack if frame.filename == FILE]
+    return f"line {own[-1].lineno}: {(own[-1].line or '').strip()[:80]}" if own else ""
 
 
 def passed(check: str, evidence: str) -> CheckResult:

@@ -16,13 +16,14 @@ from move37.lab.client import Lab
 from move37.loop import assignment
 from move37.presets import CHECKS, SMOKE
 from move37.records import Assignment, Crashed, InputError, Measured, Outcome, Rejected
+from tests.lab.ungated import TAKE_OUT, Ungated
 
 DELTA_NET = SMOKE.reference.proposal().source
 CHEATS = Path(__file__).parent.parent / "cheats"
-# How a program comes by what it may not import: the filter of imports is not the wall.
+# How a program comes by what it may not import, where no gate stands before it.
 REACH = "import torch\nreach = vars(torch)['importlib'].import_module\n"
 # The lab as it is where the system has no sandbox.
-UNCONFINED = """
+UNCONFINED = f"""{TAKE_OUT}
 import sys
 from move37.lab import family, zygote
 family.confine = lambda what: []
@@ -33,6 +34,12 @@ zygote.main(int(sys.argv[1]))
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
     with Lab() as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def ungated() -> Iterator[Lab]:
+    with Ungated() as lab:
         yield lab
 
 
@@ -125,7 +132,7 @@ def test_a_cheat_is_rejected_with_its_evidence(lab: Lab) -> None:
     outcome = lab.examine(assignment(SMOKE, source, seeds=(0,)))
     assert isinstance(outcome, Rejected)
     assert outcome.check == "causality"
-    assert "moved by" in outcome.evidence
+    assert "hears input" in outcome.evidence
 
 
 def test_a_quadratic_baseline_is_measured_by_declaration(lab: Lab) -> None:
@@ -189,7 +196,7 @@ ENDINGS = {
     "an exception": ("raise ValueError('no')", "load", "ValueError: no"),
     "a syntax error": ("def f(:", "load", "SyntaxError"),
     "an exit": ("os = reach('os'); os._exit(0)", "load", "ended by itself: exit status 0"),
-    "sys.exit": ("sys = reach('sys'); sys.exit(0)", "load", "ended by itself"),
+    "sys.exit": ("sys = reach('sys'); sys.exit(0)", "load", "SystemExit: 0"),
     "a segmentation fault": (
         "os, signal = reach('os'), reach('signal'); os.kill(os.getpid(), signal.SIGSEGV)",
         "load",
@@ -216,33 +223,35 @@ ENDINGS = {
         "load",
         "said what no examination says",
     ),
-    "too much memory": ("import torch; torch.zeros(10**10)", "load", "allocate"),
+    "too much memory": ("import torch; torch.zeros(10**10)", "load", "limit of memory is 2 GiB"),
     "deep recursion": ("def f(): f()\nf()", "load", "RecursionError"),
 }
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_a_child_that_ends_badly_is_a_crash_with_stage_and_reason(lab: Lab, ending: str) -> None:
+def test_a_child_that_ends_badly_is_a_crash_with_stage_and_reason(
+    ungated: Lab, ending: str
+) -> None:
     source, stage, reason = ENDINGS[ending]
-    outcome = crashed(lab.examine(work(REACH + source, seconds=1.5)))
+    outcome = crashed(ungated.examine(work(REACH + source, seconds=1.5)))
     assert outcome.stage == stage
     assert reason in outcome.error
 
 
-def test_the_last_words_of_a_child_that_dies_are_kept(lab: Lab) -> None:
+def test_the_last_words_of_a_child_that_dies_are_kept(ungated: Lab) -> None:
     source = f"{REACH}print('farewell', flush=True)\nreach('os')._exit(7)"
-    outcome = crashed(lab.examine(work(source)))
+    outcome = crashed(ungated.examine(work(source)))
     assert "exit status 7" in outcome.error
     assert "farewell" in outcome.error
 
 
-def test_a_reply_that_claims_what_cannot_be_is_a_crash(lab: Lab) -> None:
+def test_a_reply_that_claims_what_cannot_be_is_a_crash(ungated: Lab) -> None:
     forged = (
         f"{REACH}os = reach('os')\nfor fd in range(3, 30):\n"
         """    try: os.write(fd, b'{"outcome": {"type": "Measured"}}\\n')\n"""
         "    except OSError: pass"
     )
-    assert "said what no examination says" in crashed(lab.examine(work(forged))).error
+    assert "said what no examination says" in crashed(ungated.examine(work(forged))).error
 
 
 def _alive(mark: str) -> list[int]:
@@ -280,9 +289,9 @@ def test_what_a_child_started_is_gone_with_it(unconfined: Lab) -> None:
     assert _alive(mark) == []
 
 
-def test_a_crash_leaves_the_lab_as_it_was(lab: Lab) -> None:
-    lab.examine(work(f"{REACH}reach('os')._exit(1)"))
-    assert isinstance(lab.examine(work(DELTA_NET)), Measured)
+def test_a_crash_leaves_the_lab_as_it_was(ungated: Lab) -> None:
+    ungated.examine(work(f"{REACH}reach('os')._exit(1)"))
+    assert isinstance(ungated.examine(work(DELTA_NET)), Measured)
 
 
 KILLS_ITS_WARDEN = (
@@ -339,9 +348,9 @@ os._exit(0)
     ],
 )
 def test_a_reply_that_does_not_answer_the_question_is_a_crash(
-    lab: Lab, said: str, reason: str
+    ungated: Lab, said: str, reason: str
 ) -> None:
-    assert reason in crashed(lab.examine(work(FORGED.format(said=said)))).error
+    assert reason in crashed(ungated.examine(work(FORGED.format(said=said)))).error
 
 
 @pytest.mark.parametrize(

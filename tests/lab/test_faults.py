@@ -22,6 +22,7 @@ from move37.lab.client import Lab
 from move37.loop import assignment
 from move37.presets import SMOKE
 from move37.records import Assignment, Crashed, Measured, Outcome
+from tests.lab.ungated import Ungated
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds processes through /proc")
 
@@ -35,7 +36,7 @@ STAGES = (
 
 @pytest.fixture(scope="module")
 def lab() -> Iterator[Lab]:
-    with Lab() as lab:
+    with Ungated() as lab:
         yield lab
 
 

@@ -1,6 +1,8 @@
 """Every check has its cheats, and lets the honest ones pass."""
 
 import ast
+import os
+import re
 from pathlib import Path
 from typing import NamedTuple
 
@@ -111,6 +113,21 @@ def test_what_is_not_offered_is_neither_passed_nor_failed() -> None:
     assert CHECKS["documents"](subject).verdict == "not offered"
 
 
+class _CountsInTheEnvironment(_Honest):
+    """No cheat, which would have to get at it through the lab's gate."""
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        os.environ["MOVE37_CALLS"] = str(int(os.environ.get("MOVE37_CALLS", "0")) + 1)
+        return super().forward(x_BTD)
+
+
+def test_a_forward_that_writes_to_the_environment_is_not_repeatable() -> None:
+    subject = Subject(lambda width, heads: _CountsInTheEnvironment(width, heads=heads), 32, 2)
+    result = CHECKS["repeatable"](subject)
+    assert result.verdict == "failed"
+    assert "the environment" in result.evidence
+
+
 class _UnknownCost(_Honest):
     def forward(self, x_BTD: Tensor) -> Tensor:
         y_BTD: Tensor = self.project(x_BTD) + self.rate
@@ -123,3 +140,89 @@ def test_an_operator_of_unknown_cost_is_refused_by_name() -> None:
     result = CHECKS["sub-quadratic"](subject)
     assert result.verdict == "failed"
     assert "is not known" in result.evidence
+
+
+HALVES = """
+from torch import nn
+
+class Heads(nn.Module):
+    def __init__(self, dim, *, heads, halved=False):
+        super().__init__()
+        self.heads, self.halved = heads, halved
+        self.project = nn.Linear(dim, dim)
+
+    def forward(self, x_BTD):
+        x_BTD = x_BTD[..., ::2] if self.halved else x_BTD
+        return self.project(x_BTD.unflatten(2, (self.heads, -1)).flatten(2))
+"""
+
+
+@pytest.mark.parametrize(
+    ("width", "told"),
+    [
+        (66, "built with width 66, 4 heads, its forward raises RuntimeError"),
+        (64, "built with halved=True, its forward raises RuntimeError"),
+    ],
+)
+def test_what_a_constructor_accepts_and_a_forward_does_not_is_told_with_its_arguments(
+    width: int, told: str
+) -> None:
+    program = load_program(HALVES)
+    result = CHECKS["builds"](Subject(program.make, width, 4, "full", program.variants))
+    assert result.verdict == "failed"
+    assert result.evidence.startswith(told)
+
+
+def test_a_mixer_that_changes_its_input_fails_one_check_only() -> None:
+    subject = subject_of(TESTS / "cheats" / "changes_its_input.py")
+    failures = [
+        result for check in CHECKS.values() if (result := check(subject)).verdict == "failed"
+    ]
+    assert [result.check for result in failures] == ["repeatable"]
+    assert failures[0].evidence == "forward changes its input in place (eval mode)"
+
+
+@pytest.mark.parametrize(
+    ("cheat", "check", "told"),
+    [
+        ("quadratic_by_pairwise_difference", "sub-quadratic", "; line 15: distance_BTT = "),
+        ("quadratic_in_the_backward_pass", "sub-quadratic", "; line 17: return copies_BSTD"),
+        ("quadratic_memory_under_checkpointing", "memory", "; line 9: ones_T = "),
+    ],
+)
+def test_what_grows_is_told_with_its_line_and_what_is_allowed(
+    cheat: str, check: str, told: str
+) -> None:
+    evidence = CHECKS[check](subject_of(TESTS / "cheats" / f"{cheat}.py")).evidence
+    assert told in evidence
+    assert "at T=1024: 4.00 times, 1.35 allowed" in evidence
+
+
+def test_saved_memory_that_grows_is_told_with_its_line() -> None:
+    source = HALVES.replace(
+        "x_BTD = x_BTD[..., ::2] if self.halved else x_BTD",
+        "x_BTD = x_BTD + 0 * (x_BTD[..., :1] * x_BTD[..., 0][:, None]).exp().mean(2)[..., None]",
+    )
+    subject = Subject(load_program(source).make, 32, 2)
+    assert "; line 11: x_BTD = x_BTD + 0" in CHECKS["memory"](subject).evidence
+
+
+@pytest.mark.parametrize(
+    ("cheat", "told"),
+    [
+        ("sorts_over_time", r"output \d+ hears input \d+ \(relative change .*\) \(eval mode\)"),
+        ("gradient_of_the_future", r"the gradient of output \d+ reaches input \d+ \(relative size"),
+    ],
+)
+def test_a_leak_is_told_with_its_output_and_the_later_input(cheat: str, told: str) -> None:
+    evidence = CHECKS["causality"](subject_of(TESTS / "cheats" / f"{cheat}.py")).evidence
+    assert re.match(told, evidence)
+    output, place = (int(word) for word in re.findall(r"(?:output|input) (\d+)", evidence))
+    assert output < place
+
+
+def test_a_leak_by_one_place_is_told_as_one_by_one_place() -> None:
+    subject = subject_of(TESTS / "cheats" / "convolution_padded_on_both_sides.py")
+    evidence = CHECKS["causality"](subject).evidence
+    output, place = (int(word) for word in re.findall(r"(?:output|input) (\d+)", evidence))
+    assert place == output + 1

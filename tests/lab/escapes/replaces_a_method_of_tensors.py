@@ -1,0 +1,28 @@
+"""Held by imports: a method of all tensors, by way of the class of one.
+
+Told as: imports
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+
+def attempt() -> object:
+    kind: Any = type(torch.ones(1))
+    kind.allclose = lambda *_, **__: True
+    return torch.ones(1).allclose(torch.zeros(1))
+
+
+told = attempt()
+
+
+class ReplacesAMethodOfTensors(nn.Module):
+    def __init__(self, dim: int, *, heads: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(dim, dim)
+        raise RuntimeError(f"ESCAPED {told}")
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return self.project(x_BTD)
