@@ -99,10 +99,14 @@ class History(Sequence[Record]):
             log.found.append(found)
             log.ends.append(len(log.records))
             if judgement is not None:
-                log.judgements[judgement.candidate] = judgement
+                self.add_judgement(judgement)
             if lesson is not None:
                 self._add_lessons([lesson])
             log.experiments.append(number)  # last: by then all else is there
+
+    def add_judgement(self, judgement: Judgement) -> None:
+        """Takes in what a language model thinks of a candidate."""
+        self._log.judgements[judgement.candidate] = judgement
 
     def _add_lessons(self, lessons: Sequence[Lesson]) -> None:
         self._log.lessons += lessons

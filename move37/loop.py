@@ -113,6 +113,7 @@ def discover(
     baselines = len(plan.preset.baselines)
     if plan.preset.ruler and done >= baselines:
         check_ruler(plan.preset.ruler, history.baselines)
+    _judge_late(advisers, history)
     pool = ThreadPoolExecutor(plan.workers, thread_name_prefix="experiment")
     running: deque[tuple[_Experiment, Future[list[Record]]]] = deque()
     # What is there now stays. The collector would look at all of it again and again, since each
@@ -140,6 +141,15 @@ def discover(
                 check_ruler(plan.preset.ruler, history.baselines)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _judge_late(advisers: Advisers, history: History) -> None:
+    """Asks for the judgement of the newest experiment, which a kill may have prevented."""
+    newest = history.experiment(history.border - 1)
+    if newest and newest[-1].provenance.model:
+        late = advisers.judge(newest, history.until(newest[0].experiment))
+        if late is not None:
+            history.add_judgement(late)
 
 
 def read(store: Store, *, judge_share: float | None = None) -> History:

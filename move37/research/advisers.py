@@ -28,7 +28,11 @@ class Advisers(Protocol):
         ...
 
     def judge(self, experiment: Sequence[Record], history: Sequence[Record]) -> Judgement | None:
-        """Returns what is thought of the experiment, which is in the store by now; keeps it."""
+        """Returns what is thought of the experiment, which is in the store by now; keeps it.
+
+        None if nothing is, or it was asked about before: a run that goes on asks about its newest
+        experiment once more, which a kill may have left without.
+        """
         ...
 
 

@@ -13,7 +13,7 @@ that costs nothing would never fade.
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from move37.records import InputError
@@ -30,17 +30,24 @@ class Payoff:
 
 
 def choose(
-    specs: Sequence[ModelSpec], history: Sequence[Payoff], *, role: str, dice: str
+    specs: Sequence[ModelSpec],
+    payoffs: Callable[[], Sequence[Payoff]],
+    *,
+    role: str,
+    dice: str,
 ) -> ModelSpec:
     """Returns the model to ask; the same arguments give the same model.
 
-    `dice` names the attempt, as a brief does. A model's draw depends on its own history and on
-    the average cost, not on which others there are or in which order. Raises InputError if no
-    model plays the role.
+    `payoffs` is asked for the history only where there is a choice. `dice` names the attempt, as a
+    brief does. A model's draw depends on its own history and on the average cost, not on which
+    others there are or in which order. Raises InputError if no model plays the role.
     """
     able = [spec for spec in specs if spec.plays(role)]
     if not able:
         raise InputError(f"no model plays {role!r}: name it in the roles of one, or leave them out")
+    if len(able) == 1:
+        return able[0]
+    history = payoffs()
     known = [payoff.dollars for payoff in history if payoff.dollars is not None]
     average = math.fsum(known) / len(known) if any(known) else 1.0
 

@@ -34,11 +34,7 @@ def judge(
         return None
     told = shown(candidate.id, [*History.of(history).of_candidate(candidate.id), *experiment])
     assert told is not None
-    parts = [
-        {"title": "Its motivation", "text": told["motivation"], "is_program": False},
-        {"title": "Its program", "text": told["source"], "is_program": True},
-        {"title": "Its result", "text": told["result"], "is_program": False},
-    ]
+    parts = ["motivation", "program", "result"]
 
     def read(answer: Mapping[str, Any]) -> dict[str, float]:
         return {key: read_grade(key, answer[key]) for key in GRADES}
@@ -48,7 +44,7 @@ def judge(
     answers = []
     random.Random(dice).shuffle(parts)
     for first in range(TIMES):
-        values = {"name": told["name"], "parts": parts[first:] + parts[:first]}
+        values = told | {"parts": parts[first:] + parts[:first]}
         found = asker.ask(spec, ROLE, values, GRADES, read, experiment=last.experiment)
         if found is None:
             break

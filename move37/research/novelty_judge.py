@@ -134,7 +134,7 @@ def known_idea(
     values = {
         "name": proposal.name,
         "motivation": proposal.motivation,
-        "source": proposal.source,
+        "program": proposal.source,
         "nearest": [
             {"name": one.proposal.name, "motivation": one.proposal.motivation} for one in near
         ],

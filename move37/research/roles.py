@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
 from move37.records import Fallback, Judgement, RunFailed
+from move37.research import shortening
 from move37.research.answers import Unusable, read_object
 from move37.research.chooser import Payoff, choose
 from move37.research.models import LanguageModels, ModelSpec, Reply
-from move37.research.prompts import prompt
 
 MAX_OUTPUT_TOKENS = 8_000  # hidden reasoning is among them
 
@@ -24,6 +24,8 @@ class Notes(Protocol):
 
     def append_judgement(self, judgement: Judgement) -> None: ...
     def append_fallback(self, fallback: Fallback) -> None: ...
+    def judgements(self) -> list[Judgement]: ...
+    def fallbacks(self) -> list[Fallback]: ...
 
 
 class Forgotten:
@@ -34,6 +36,14 @@ class Forgotten:
 
     def append_fallback(self, fallback: Fallback) -> None:
         """Keeps nothing."""
+
+    def judgements(self) -> list[Judgement]:
+        """Returns nothing."""
+        return []
+
+    def fallbacks(self) -> list[Fallback]:
+        """Returns nothing."""
+        return []
 
 
 class Asker:
@@ -55,10 +65,7 @@ class Asker:
 
     def choose(self, role: str, dice: str) -> ModelSpec:
         """Returns the model that is asked; raises InputError if none plays the role."""
-        able = [spec for spec in self._specs if spec.plays(role)]
-        if len(able) == 1:
-            return able[0]  # whatever it paid
-        return choose(self._specs, self._payoffs(), role=role, dice=dice)
+        return choose(self._specs, self._payoffs, role=role, dice=dice)
 
     def ask(
         self,
@@ -74,15 +81,15 @@ class Asker:
 
         `read` raises Unusable, in words that the model can act on.
         """
-        system, request = prompt(role).render(**values)
         told = reason = ""
         try:
             for _ in range(2):
-                reply = self._models.ask(
+                reply = shortening.ask(
+                    self._models,
                     spec,
-                    system,
-                    request + told,
-                    role=role,
+                    role,
+                    values,
+                    told,
                     max_output_tokens=MAX_OUTPUT_TOKENS,
                     experiment=experiment,
                 )

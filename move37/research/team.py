@@ -15,6 +15,7 @@ analyst judge it as they judge any other. The four others are asked where a mode
 no answer can be had, what is computed stands.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -29,32 +30,25 @@ from move37.records import (
     Record,
     Rejected,
 )
-from move37.research import judge, lessons, novelty_judge
+from move37.research import judge, lessons, novelty_judge, shortening
 from move37.research.analyst import analyse
 from move37.research.answers import Unusable, read_answer
 from move37.research.briefing import proposal_of, values_of
 from move37.research.chooser import Payoff
-from move37.research.models import LanguageModels, ModelSpec, Reply, TooLong
+from move37.research.models import LanguageModels, ModelSpec
 from move37.research.prompts import operators, prompt
 from move37.research.researcher import NoProposal
 from move37.research.roles import Asker, Forgotten, Notes, again
 from move37.research.showing import failure
 
 MAX_OUTPUT_TOKENS = 16_000
-# What is left out of a brief that is too long, from the first step on: how many of each are kept.
-SHORTER = (
-    {"knowledge": 2, "reference programs": 2},
-    {"knowledge": 1, "reference programs": 0, "lessons": 4},
-    {"knowledge": 0, "reference programs": 0, "lessons": 2, "references": 2},
-    {"knowledge": 0, "reference programs": 0, "lessons": 0, "references": 0},
-)
 
 
 class Part(NamedTuple):
-    """What one role is given: the values of its prompt, and what may be left out."""
+    """What one role is given."""
 
     role: str
-    values: dict[str, Any]
+    values: dict[str, Any]  # of its prompt
     source: str | None  # that edits refer to
 
 
@@ -94,7 +88,15 @@ class Team:
         spec = self._asker.choose(part.role, brief.dice)
         told = ""
         for _ in range(2):
-            reply = self._ask(spec, part, brief.experiment, told)
+            reply = shortening.ask(
+                self._models,
+                spec,
+                part.role,
+                part.values,
+                told,
+                max_output_tokens=MAX_OUTPUT_TOKENS,
+                experiment=brief.experiment,
+            )
             try:
                 answer = read_answer(reply.text, parent=part.source, finished=reply.finished)
             except Unusable as error:
@@ -125,28 +127,22 @@ class Team:
         return lessons.analysed(self._asker, experiment, history)
 
     def judge(self, experiment: Sequence[Record], history: Sequence[Record]) -> Judgement | None:
-        """Returns the judgement of an experiment that was measured, and keeps it."""
-        if not self._asker.plays(judge.ROLE):
+        """Returns the judgement of an experiment that was measured, and keeps it.
+
+        None if it was asked about before: no experiment is paid for twice.
+        """
+        number = experiment[0].experiment
+        if not self._asker.plays(judge.ROLE) or number in self._asked_about:
             return None
+        self._asked_about.add(number)
         return judge.judge(self._asker, experiment, history)
 
-    def _ask(self, spec: ModelSpec, part: Part, experiment: int, told: str) -> Reply:
-        """Asks; a brief that is too long for the model is shortened, step by step."""
-        for step in range(len(SHORTER) + 1):
-            system, request = prompt(part.role).render(**_shortened(part.values, step))
-            try:
-                return self._models.ask(
-                    spec,
-                    system,
-                    request + told,
-                    role=part.role,
-                    max_output_tokens=MAX_OUTPUT_TOKENS,
-                    experiment=experiment,
-                )
-            except TooLong:
-                if step == len(SHORTER):
-                    raise
-        raise AssertionError("the last step returns or raises")
+    @functools.cached_property
+    def _asked_about(self) -> set[int]:
+        """The experiments that the judge was asked about, with or without a usable answer."""
+        notes = self._asker.notes
+        useless = {one.experiment for one in notes.fallbacks() if one.role == judge.ROLE}
+        return useless | {one.experiment for one in notes.judgements()}
 
     def _part(self, brief: Brief) -> Part:
         last = brief.failures[-1] if brief.failures else None
@@ -176,25 +172,3 @@ def _is_new(record: Record) -> bool:
 
 def _source(record: Record | None) -> str | None:
     return record.candidate.proposal.source if record else None
-
-
-def _shortened(values: dict[str, Any], step: int) -> dict[str, Any]:
-    """Returns the values with less of what may be left out, and `left_out`, which says of what."""
-    if step == 0:
-        return values | {"left_out": ""}
-    keep, left_out, shorter = SHORTER[step - 1], [], dict(values)
-    for name in ("references", "lessons", "knowledge", "earlier"):
-        there = values.get(name, [])
-        count = keep.get(name, len(there))
-        if count < len(there):
-            left_out.append(f"{len(there) - count} {name}")
-            # Of the lessons, the newest are kept; of the others, the nearest.
-            shorter[name] = there[len(there) - count :] if name == "lessons" else there[:count]
-    programs = keep["reference programs"]
-    if "references" in values and programs < len(shorter["references"]):
-        left_out.append("programs of references")
-        shorter["references"] = [
-            one if place < programs else one | {"source": ""}
-            for place, one in enumerate(shorter["references"])
-        ]
-    return shorter | {"left_out": ", ".join(left_out)}

@@ -48,14 +48,20 @@ class Kept:
     """Notes in a list each."""
 
     def __init__(self) -> None:
-        self.judgements: list[Judgement] = []
-        self.fallbacks: list[Fallback] = []
+        self._judgements: list[Judgement] = []
+        self._fallbacks: list[Fallback] = []
 
     def append_judgement(self, judgement: Judgement) -> None:
-        self.judgements.append(judgement)
+        self._judgements.append(judgement)
 
     def append_fallback(self, fallback: Fallback) -> None:
-        self.fallbacks.append(fallback)
+        self._fallbacks.append(fallback)
+
+    def judgements(self) -> list[Judgement]:
+        return self._judgements
+
+    def fallbacks(self) -> list[Fallback]:
+        return self._fallbacks
 
 
 class Play:

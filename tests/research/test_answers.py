@@ -7,14 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from move37.nn.interop import HEADS, WIDTHS
-from move37.research import answers
-from move37.research.answers import Answer, Unusable, read_answer
+from move37.research.answers import Answer, Unusable, form, read_answer
 from tests.research.answers import GOOD, PROGRAM, fenced
 from tests.research.answers.edits import CHANGED, FITTING, PARENT, UNFITTING, WAS, edit
 from tests.research.answers.refused import CUT_OFF, REFUSED
 from tests.research.answers.understood import BARE, BLOCKS, JSON, OBJECTS, UNDERSTOOD
 
-ROOT = Path(answers.__file__).parents[2]
+ROOT = Path(__file__).parents[2]
 LOADABLE = sorted(
     file
     for folder in ("move37/nn/mixers", "tests/honest", "tests/cheats", "tests/nn/fla_style")
@@ -234,7 +233,7 @@ def test_edits_of_an_answer_that_was_cut_off_are_not_made() -> None:
 
 
 def test_widths_and_heads_have_the_names_that_the_lab_knows() -> None:
-    assert (answers.WIDTHS, answers.HEADS) == (WIDTHS, HEADS)
+    assert (form.WIDTHS, form.HEADS) == (WIDTHS, HEADS)
 
 
 # ---------------------------------------------------------------- whatever comes

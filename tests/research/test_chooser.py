@@ -16,12 +16,16 @@ def shares(
     specs: Sequence[ModelSpec], history: Sequence[Payoff], role: str = "engineer"
 ) -> Counter[str]:
     """Says how often each is chosen in 400 attempts."""
-    return Counter(choose(specs, history, role=role, dice=f"0 1 {n}").name for n in range(400))
+    chosen = (choose(specs, lambda: history, role=role, dice=f"0 1 {n}") for n in range(400))
+    return Counter(spec.name for spec in chosen)
 
 
 def test_the_same_attempt_asks_the_same_model() -> None:
-    first = [choose([A, B], [], role="engineer", dice=f"0 {n} 0") for n in range(20)]
-    assert [choose([A, B], [], role="engineer", dice=f"0 {n} 0") for n in range(20)] == first
+    first, again = (
+        [choose([A, B], list, role="engineer", dice=f"0 {n} 0") for n in range(20)]
+        for _ in range(2)
+    )
+    assert first == again
 
 
 def test_the_order_of_the_models_does_not_matter() -> None:
@@ -74,6 +78,12 @@ def test_one_that_is_new_is_tried() -> None:
 def test_only_those_that_play_the_role_are_asked() -> None:
     judge = parse_model("openai:j,roles=judge,weight=100")
     assert set(shares([A, judge], [])) == {A.name}
+
+
+def test_payoffs_are_not_asked_for_where_one_model_plays_the_role() -> None:
+    judge = parse_model("openai:j,roles=judge")
+    others = parse_model("openai:o,roles=engineer")
+    assert choose([judge, others], pytest.fail, role="judge", dice="") == judge
 
 
 def test_a_role_that_nobody_plays_is_refused() -> None:

@@ -4,10 +4,12 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from move37.history import History
 from move37.loop import Plan, discover
 from move37.presets import SMOKE
 from move37.records import Brief, Candidate, Lesson, Measured, Proposal, Record, Rejected
@@ -153,7 +155,7 @@ def test_a_known_idea_without_a_name_is_that_of_the_nearest(play: Start) -> None
 def test_a_new_idea_is_not_refused(play: Start) -> None:
     played = novelty(play, said(same=False, **{"as": None}, why="It is new."))
     assert played.team.known(brief(), MINE, TRIED) is None
-    assert not played.kept.fallbacks
+    assert not played.kept.fallbacks()
 
 
 def test_an_unreadable_answer_is_asked_for_once_more_with_the_reason(play: Start) -> None:
@@ -166,7 +168,7 @@ def test_an_idea_is_new_if_two_answers_cannot_be_read(play: Start) -> None:
     played = novelty(play, said(same="perhaps"))
     assert played.team.known(brief(), MINE, TRIED) is None
     assert len(played.server.requests) == 2
-    (kept,) = played.kept.fallbacks
+    (kept,) = played.kept.fallbacks()
     assert (kept.role, kept.experiment) == ("novelty_judge", 7)
     assert "Expected true or false in 'same', got 'perhaps'" in kept.reason
 
@@ -174,7 +176,7 @@ def test_an_idea_is_new_if_two_answers_cannot_be_read(play: Start) -> None:
 def test_an_idea_is_new_if_the_model_refuses_for_good(play: Start) -> None:
     played = novelty(play, refusal(401, "no such key"))
     assert played.team.known(brief(), MINE, TRIED) is None
-    assert "no such key" in played.kept.fallbacks[0].reason
+    assert "no such key" in played.kept.fallbacks()[0].reason
 
 
 def test_attempts_of_the_same_experiment_are_not_compared_with(play: Start) -> None:
@@ -271,13 +273,13 @@ def test_a_weakness_that_is_not_one_short_line_is_the_computed_one(
 def test_a_lesson_is_the_computed_one_if_two_answers_cannot_be_read(play: Start) -> None:
     played = analyst(play, answer("The gate is open."))
     assert played.team.analyse([CHILD], HISTORY) == analyse([CHILD], HISTORY)
-    assert [one.role for one in played.kept.fallbacks] == ["analyst"]
+    assert [one.role for one in played.kept.fallbacks()] == ["analyst"]
 
 
 def test_a_lesson_is_the_computed_one_if_the_budget_is_spent(play: Start) -> None:
     played = analyst(play, said(text="It keeps.", weakness="x"), max_tokens=10)
     assert played.team.analyse([CHILD], HISTORY) == analyse([CHILD], HISTORY)
-    assert "--max-tokens 10" in played.kept.fallbacks[0].reason
+    assert "--max-tokens 10" in played.kept.fallbacks()[0].reason
     assert not played.server.requests
 
 
@@ -356,7 +358,7 @@ def test_the_newest_lessons_stand_in_for_a_digest_that_cannot_be_read(
     body = played.server.requests[-1].body
     assert body.count("Lesson number") == MOST_LESSONS
     assert "Lesson number 9." in body
-    assert [one.role for one in played.kept.fallbacks] == ["summariser"]
+    assert [one.role for one in played.kept.fallbacks()] == ["summariser"]
 
 
 def test_the_lesson_of_the_parent_is_told_however_old_it_is(play: Start) -> None:
@@ -382,7 +384,7 @@ def grades(innovation: object, complexity: object, correctness: object) -> Step:
 
 def test_a_judgement_is_the_mean_of_three_and_their_widest_gap(play: Start) -> None:
     played = judged(play, grades(4, 8, 10), grades("5", 8, 10), grades(9, 8, 7))
-    (kept,) = played.kept.judgements
+    (kept,) = played.kept.judgements()
     assert (kept.innovation, kept.complexity, kept.correctness) == (6, 8, 9)
     assert (kept.spread, kept.answers) == (5, 3)
     assert (kept.experiment, kept.candidate) == (5, CHILD.candidate.id)
@@ -402,16 +404,16 @@ def test_the_same_candidate_is_judged_on_the_same_material(play: Start) -> None:
 
 def test_an_answer_that_cannot_be_read_ends_the_judging_with_those_before(play: Start) -> None:
     played = judged(play, grades(4, 8, 10), grades(4, 8, 11), grades(4, 8, 11))
-    assert played.kept.judgements[0].answers == 1
-    assert [one.role for one in played.kept.fallbacks] == ["judge"]
+    assert played.kept.judgements()[0].answers == 1
+    assert [one.role for one in played.kept.fallbacks()] == ["judge"]
 
 
 def test_without_a_readable_answer_there_is_no_judgement(play: Start) -> None:
-    assert not judged(play, answer("Splendid!")).kept.judgements
+    assert not judged(play, answer("Splendid!")).kept.judgements()
 
 
 def test_a_spent_budget_is_no_judgement(play: Start) -> None:
-    assert not judged(play, grades(5, 5, 5), max_tokens=10).kept.judgements
+    assert not judged(play, grades(5, 5, 5), max_tokens=10).kept.judgements()
 
 
 def test_nobody_is_asked_to_judge_what_was_not_measured(play: Start) -> None:
@@ -458,19 +460,25 @@ USEFUL = {
 PLAN = Plan(preset(), BASELINES + 3, 0, workers=1)
 
 
-def run(models: LanguageModels, plan: Plan = PLAN) -> tuple[Memory, Kept, FakeLab]:
-    store, kept, lab = Memory(), Kept(), FakeLab()
+def run(
+    models: LanguageModels,
+    *,
+    store: Memory | None = None,
+    kept: Kept | None = None,
+    history: History | None = None,
+) -> tuple[Memory, Kept, FakeLab]:
+    store, kept, lab = store or Memory(), kept or Kept(), FakeLab()
     team = Team(models, [parse_model("http://127.0.0.1:1/v1#all")], SIZE, notes=kept)
-    for _ in discover(plan, team, lab, store, advisers=team):
+    for _ in discover(PLAN, team, lab, store, advisers=team, history=history):
         pass
     return store, kept, lab
 
 
 def test_a_run_has_lessons_and_judgements_of_all_roles() -> None:
     store, kept, _ = run(Script(USEFUL))
-    assert [one.experiment for one in kept.judgements] == [5, 6, 7]
+    assert [one.experiment for one in kept.judgements()] == [5, 6, 7]
     assert all(one.text.endswith("It scales.") for one in store.lessons()[BASELINES:])
-    assert not kept.fallbacks
+    assert not kept.fallbacks()
 
 
 @pytest.mark.parametrize(
@@ -484,7 +492,7 @@ def test_nonsense_in_every_other_role_changes_no_record(nonsense: str) -> None:
         pass
     assert all(a.same_as(b) for a, b in zip(store.records(), plain.records(), strict=True))
     assert store.lessons() == plain.lessons()
-    assert {one.role for one in kept.fallbacks} >= {"novelty_judge", "analyst", "judge"}
+    assert {one.role for one in kept.fallbacks()} >= {"novelty_judge", "analyst", "judge"}
 
 
 def test_a_known_idea_costs_an_attempt_and_no_examination() -> None:
@@ -501,7 +509,51 @@ def test_a_run_of_all_roles_is_replayed_without_asking_anybody(tmp_path: Path) -
     second, again, _ = run(Player(tmp_path / "tape"))
     assert all(a.same_as(b) for a, b in zip(first.records(), second.records(), strict=True))
     assert first.lessons() == second.lessons()
-    assert judged_.judgements == again.judgements
+    assert judged_.judgements() == again.judgements()
+
+
+class Killed(Script):
+    """Is killed when the judge is asked about an experiment."""
+
+    def __init__(self, answers: Mapping[str, str], experiment: int) -> None:
+        super().__init__(answers)
+        self._last = experiment
+
+    def ask(self, spec: ModelSpec, system: str, prompt: str, **options: Any) -> Reply:
+        if (options["role"], options["experiment"]) == ("judge", self._last):
+            raise KeyboardInterrupt
+        return super().ask(spec, system, prompt, **options)
+
+
+@pytest.mark.parametrize("last", [BASELINES, BASELINES + 2])
+def test_a_judgement_that_a_kill_prevented_is_asked_for_when_the_run_goes_on(last: int) -> None:
+    calm, kept, store = run(Script(USEFUL))[1], Kept(), Memory()
+    with pytest.raises(KeyboardInterrupt):
+        run(Killed(USEFUL, last), store=store, kept=kept)
+    assert last == len(store.experiments) - 1
+    assert last not in [one.experiment for one in kept.judgements()]
+    run(Script(USEFUL), store=store, kept=kept)
+    assert kept.judgements() == calm.judgements()
+
+
+def test_a_late_judgement_counts_from_then_on() -> None:
+    kept, store = Kept(), Memory()
+    with pytest.raises(KeyboardInterrupt):
+        run(Killed(USEFUL, BASELINES + 2), store=store, kept=kept)
+    history = History(store.records(), store.lessons(), kept.judgements())
+    run(Script(USEFUL), store=store, kept=kept, history=history)
+    late = kept.judgements()[-1]
+    assert late.experiment == BASELINES + 2
+    assert history.judgement(late.candidate) == late
+
+
+@pytest.mark.parametrize("grades_", [USEFUL["judge"], "Splendid!"], ids=["judged", "useless"])
+def test_no_experiment_is_judged_again_when_the_run_goes_on(grades_: str) -> None:
+    kept, store = Kept(), Memory()
+    run(Script(USEFUL | {"judge": grades_}), store=store, kept=kept)
+    again = Script(USEFUL)
+    run(again, store=store, kept=kept)
+    assert not again.asked
 
 
 def test_a_run_without_advisers_asks_the_researcher_only() -> None:

@@ -13,7 +13,8 @@ from move37.research.ledger import costs
 from move37.research.models import ProviderFailed, parse_model
 from move37.research.prompts import prompt, public
 from move37.research.researcher import NoProposal
-from move37.research.team import SHORTER, Team
+from move37.research.shortening import SHORTER
+from move37.research.team import Team
 from tests.fakes import FakeLab, Memory, preset
 from tests.research.play import SIZE, Play, program, told
 from tests.research.server import answer, refusal
@@ -182,7 +183,7 @@ def test_a_brief_that_is_too_long_is_shortened_and_says_what_it_left_out(
     assert "Left out, since the brief would be too long: 4 knowledge, programs of references" in (
         played.server.requests[-1].body
     )
-    assert len(sizes) <= len(SHORTER) + 1
+    assert len(sizes) <= len(SHORTER["researcher"]) + 1
 
 
 def test_a_team_without_a_researcher_is_refused(play: Callable[..., Play]) -> None:

@@ -1,0 +1,198 @@
+"""JSON, and what resembles it, read as leniently as can be.
+
+Comments, single and triple quotes, keys without quotes, trailing commas, text that is joined by
+"+", escapes that are doubled or missing.
+"""
+
+import itertools
+import re
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from move37.research.answers.mending import is_python
+from move37.research.answers.prose import plain, without_thoughts
+from move37.research.answers.unusable import Unusable
+
+_PROGRAM_KEYS = ("program", "source", "source_code", "code", "python", "edits", "diff", "patch")
+JSON_KEY = re.compile(
+    r"[{\[]\s*(?:(?://|#)[^\n]*\n\s*|/\*[^*]*\*/\s*)*(?:\{\s*)?"
+    r"(?:[\"'“`]\w+[\"'”`]|name|motivation|knowledge|program|source|code)\s*:"
+)
+_TOKEN = re.compile(
+    r"(?P<skip>[\s()]+|//[^\n]*|\#[^\n]*|/\*.*?\*/)"
+    r"|(?P<string>[rRbBuU]?(?:\"{3}(?:\\.|[^\\])*?\"{3}|'{3}(?:\\.|[^\\])*?'{3}"
+    r"|\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|`(?:\\.|[^`\\])*`|“[^”]*”))"
+    r"|(?P<mark>[][{}:,+])"
+    r"|(?P<word>[^][\s{}:,+\"'`()“]+)",
+    re.S,
+)
+_PROGRAM_OPENS = re.compile(r"[\"'](?:program|source|source_code|code)[\"']\s*:\s*\"(?!\"\"[^\"])")
+_PROGRAM_ENDS = re.compile(r"\"\s*(?:,\s*\"(name|motivation|knowledge)\"\s*:|,?\s*\})")
+_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"} | {c: c for c in "\"'\\/`"}
+
+_Tokens = deque[tuple[str, str]]
+
+
+def objects_in(text: str) -> Iterator[Any]:
+    """Yields the objects of the text that have keys of ours, read as leniently as can be."""
+    places = [match.start() for match in itertools.islice(JSON_KEY.finditer(text), 32)]
+    end, read, failed = 0, 0, 0
+    for place in places:
+        if place < end or failed == 4:
+            continue
+        try:
+            tokens, end = _tokens(text, place)
+            value = _value(tokens)
+        except (LookupError, ValueError):
+            failed += 1
+            continue
+        read += 1
+        yield value
+    if places and not read and (opened := _PROGRAM_OPENS.search(text, places[0])):
+        # A program with quotes that are not escaped ends where the next key or the object does.
+        ends = list(_PROGRAM_ENDS.finditer(text, opened.end()))
+        if ends:
+            end = next((one for one in ends if one[1]), ends[-1]).start()
+            around = text[: opened.start()] + text[end:]
+            told = dict(re.findall(r"\"(name|motivation)\"\s*:\s*\"((?:\\.|[^\"\\])*)\"", around))
+            yield told | {"program": _decoded(text[opened.end() : end], verbatim=False)}
+
+
+def _tokens(text: str, at: int) -> tuple[_Tokens, int]:
+    tokens: _Tokens = deque()
+    depth = 0
+    while not tokens or depth > 0:
+        token = _TOKEN.match(text, at)
+        if token is None:
+            raise ValueError("the text ends within the object")
+        at = token.end()
+        if token.lastgroup != "skip":
+            tokens.append((str(token.lastgroup), token[0]))
+        if token.lastgroup == "mark":
+            depth += (token[0] in "{[") - (token[0] in "}]")
+    return tokens, at
+
+
+def _value(tokens: _Tokens) -> Any:
+    """Takes one value; raises LookupError or ValueError if there is none."""
+    kind, token = tokens.popleft()
+    if token in ("{", "["):
+        items: list[Any] = []
+        while tokens[0] not in (("mark", "}"), ("mark", "]")):
+            if tokens[0][1] == ",":
+                tokens.popleft()
+                continue
+            item = _value(tokens)
+            if token == "{":
+                if tokens.popleft()[1] != ":":
+                    raise ValueError("a key without a value")
+                item = (str(item), _value(tokens))
+            items.append(item)
+        tokens.popleft()
+        return dict(items) if token == "{" else items
+    if kind == "mark":
+        raise ValueError(f"unexpected {token}")
+    if kind == "word":
+        return token
+    text = _string(token)
+    while tokens and (tokens[0][0] == "string" or (tokens[0][1] == "+" and len(tokens) > 1)):
+        kind, token = tokens.popleft()
+        text += _string(token) if kind == "string" else ""
+    return text
+
+
+def _string(token: str) -> str:
+    prefix = len(token) - len(token.lstrip("rRbBuU"))
+    width = 3 if token[prefix : prefix + 3] in ('"""', "'''") else 1
+    body = token[prefix + width : -width]
+    return _decoded(body, verbatim=width == 3 or token[prefix] == "`" or "r" in token[:prefix])
+
+
+def _decoded(body: str, verbatim: bool) -> str:
+    """Returns the string that a body stands for; of several readings, the one that is Python."""
+
+    def escape(found: re.Match[str]) -> str:
+        if found[1]:
+            return chr(int(found[1], 16))
+        return _ESCAPES.get(found[2], found[0])
+
+    once = re.sub(r"\\(?:u([0-9a-fA-F]{4})|(.))", escape, body)
+    readings = [body, once] if verbatim else [once]
+    if "\n" in body:
+        readings.append(re.sub(r"\\([\"'])", r"\1", body))
+    elif "\n" not in once:  # escaped twice
+        readings.append(re.sub(r"\\(?:u([0-9a-fA-F]{4})|(.))", escape, once))
+    if "\\" not in body:
+        return body
+    return next((one for one in readings if is_python(one)), readings[0])
+
+
+def _dicts(found: Any) -> Iterator[Mapping[str, Any]]:
+    """Yields the objects within a value, also those that are written as text, outermost first."""
+    todo = deque([found])
+    while todo:
+        one = todo.popleft()
+        if isinstance(one, str) and one.lstrip().startswith("{") and JSON_KEY.search(one):
+            todo.extend(objects_in(one))
+        elif isinstance(one, dict):
+            yield one
+            todo.extend(one.values())
+        elif isinstance(one, list):
+            todo.extend(one)
+
+
+def proposal_in(found: Any) -> tuple[Mapping[str, Any], str] | None:
+    """Returns the object that holds a program, and the program."""
+    for one in _dicts(found):
+        for key in _PROGRAM_KEYS:
+            value = one.get(key)
+            if isinstance(value, list) and all(isinstance(line, str) for line in value):
+                value = "\n".join(line.rstrip("\n") for line in value)
+            if isinstance(value, str) and re.search(r"\n|class |import |\w\(", value):
+                return one, value
+    return None
+
+
+def tool_in(found: Any) -> str:
+    """Returns the name of the tool that is called, if one is."""
+    for one in _dicts(found):
+        if one.keys() & {"arguments", "parameters", "input"} and isinstance(one.get("name"), str):
+            return str(one["name"])
+    return ""
+
+
+_OPENS = re.compile(r"\{\s*(?:(?://|#)[^\n]*\n\s*|/\*[^*]*\*/\s*)*[\"'“`]?\w+[\"'”`]?\s*:")
+MOST_CHARACTERS = 40_000  # of an answer without a program
+
+
+def read_object(text: str, keys: Sequence[str], *, finished: bool = True) -> Mapping[str, Any]:
+    """Returns the last object of an answer that has all `keys`; raises Unusable, and nothing else.
+
+    Keys come in lower case; values are texts, lists and objects, as they were written.
+    """
+    form = f"answer with one JSON object that has {', '.join(map(repr, keys))} and nothing else"
+    try:
+        text = without_thoughts(plain(text))
+    except Unusable:
+        raise Unusable(f"The answer ended within its reasoning: think less, then {form}.") from None
+    if len(text) > MOST_CHARACTERS:
+        raise Unusable(f"The answer has {len(text):,} characters, too many to read: {form}.")
+    found: Mapping[str, Any] | None = None
+    end = 0
+    for place in itertools.islice(_OPENS.finditer(text), 32):
+        if place.start() < end:
+            continue
+        try:
+            tokens, stop = _tokens(text, place.start())
+            value = _value(tokens)
+            for one in _dicts(value):
+                lowered = {key.strip().lower(): item for key, item in one.items()}
+                found = lowered if lowered.keys() >= set(keys) else found
+        except (LookupError, ValueError, RecursionError):
+            continue
+        end = stop
+    if found is None:
+        why = "cut off before its end" if not finished else "none that can be read"
+        raise Unusable(f"Expected an object, got {why}: {form}.")
+    return found
