@@ -2,7 +2,7 @@
 
 import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from move37.research.answers.objects import objects_in
@@ -23,18 +23,18 @@ _FENCE = re.compile(
     r"(?P<mark>`{3,}|~{3,})[ \t]*(?P<info>[^`\n]*)$"
 )
 # A fence on the line of something else: "return y```", "The program: ```python".
-_GLUED = re.compile(r"(?m)^(?![ \t]*(?:[-*+>]|\d+[.)])[ \t]*`)(.*[^`\s])[ \t]*(`{3,}\w*)[ \t]*$")
+_GLUED = re.compile(r"^(?![ \t]*(?:[-*+>]|\d+[.)])[ \t]*`)(.*[^`\s])[ \t]*(`{3,}\w*)[ \t]*$")
 _FILE_NAME = re.compile(r"\A\s*(?:[\w./-]+\.py:?|[Pp]ython ?3?)[ \t]*\n")
 
 
 def read_blocks(text: str) -> tuple[list[Block], str]:
     """Returns the fenced blocks, and the text around them."""
-    lines = _GLUED.sub(r"\1\n\2", text).split("\n")
+    lines = list(_unglued(text))
     blocks: list[Block] = []
     prose: list[str] = []
     at = 0
     while at < len(lines):
-        opened = _FENCE.match(lines[at]) if len(blocks) < MOST_BLOCKS else None
+        opened = _fence(lines[at]) if len(blocks) < MOST_BLOCKS else None
         at += 1
         if opened is None:
             prose.append(lines[at - 1])
@@ -44,6 +44,19 @@ def read_blocks(text: str) -> tuple[list[Block], str]:
             prose.append("end:")
             at = end + 1 if block.closed else end
     return blocks, "\n".join(prose)
+
+
+def _unglued(text: str) -> Iterator[str]:
+    for line in text.split("\n"):
+        if "```" in line:
+            yield from _GLUED.sub(r"\1\n\2", line).split("\n")
+        else:
+            yield line
+
+
+def _fence(line: str) -> re.Match[str] | None:
+    has_mark = "```" in line or "~~~" in line
+    return _FENCE.match(line) if has_mark else None
 
 
 def _block(lines: Sequence[str], start: int, opened: re.Match[str]) -> tuple[int, Block]:
@@ -59,7 +72,7 @@ def _block(lines: Sequence[str], start: int, opened: re.Match[str]) -> tuple[int
     )
     found: list[tuple[int, Block]] = []
     for end in range(start, len(lines) + 1):
-        fence = _FENCE.match(lines[end]) if end < len(lines) else None
+        fence = _fence(lines[end]) if end < len(lines) else None
         if end < len(lines) and not (fence and fence["mark"].startswith(opened["mark"])):
             continue
         inner = lines[start:end]

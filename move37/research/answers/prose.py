@@ -14,6 +14,8 @@ _THOUGHT = r"(?:think|thinking|thought|thoughts|reasoning|scratchpad)"
 
 def plain(text: str) -> str:
     """Returns the text with plain line ends and spaces, and with nothing that cannot be seen."""
+    if text.isascii() and "\0" not in text:  # as most are: sooner
+        return text.replace("\r\n", "\n").replace("\r", "\n")
     # Pairs of surrogates become their character, and lone ones a mark that can be encoded.
     text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return _SPACES.sub(" ", _INVISIBLE.sub("", _LINE_ENDS.sub("\n", text)))
