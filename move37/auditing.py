@@ -80,6 +80,8 @@ def _look_at(source: str, file: Path) -> None:
     except (ValueError, RecursionError, MemoryError) as error:  # nested too deeply, for one
         told = f"{type(error).__name__}: {error}"
         raise InputError(f"{file} cannot be verified: {told}") from None
+    if file.suffix == ".ipynb":
+        raise InputError(f"{file} is a notebook: expected a Python file with the layer in it")
     if not tree.body:
         raise InputError(f"{file} is empty: expected a program with one public nn.Module class")
 
@@ -116,7 +118,7 @@ def _advice(audit: Audit, file: Path) -> str:
     }
     mixers = [name for name, arguments in takes.items() if "heads" in arguments]
     if mixers and audit.mixer is None:
-        return f". For example: {file.name}:{mixers[-1]}"
+        return f". For example: {file}:{mixers[0]}"
     name = audit.mixer or next(reversed(takes), "")
     if name not in takes:
         return ""

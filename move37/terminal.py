@@ -4,6 +4,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -334,11 +335,15 @@ def costs_table(rows: Sequence[CostRow]) -> Table:
 
 
 class AuditPage:
-    """Prints an audit as it goes on: a title, each verdict as it comes, and what they come to."""
+    """Prints an audit as it goes on: a title, each verdict as it comes, and what they come to.
+
+    Checks that were not run for the same reason are one row.
+    """
 
     def __init__(self, console: Console, audit: Audit, file: str) -> None:
         self._console, self._audit, self._file = console, audit, file
         self._rows = -1  # how many are printed; -1: not the title either
+        self._left: dict[str, list[CheckResult]] = {}  # not run, by the reason
 
     def tell(self, so_far: Audited) -> None:
         """Prints the verdicts that are new."""
@@ -348,15 +353,24 @@ class AuditPage:
             self._console.print(Text(title, style="bold"), soft_wrap=True)
             self._rows = 0
         for check in so_far.checks[self._rows :]:
-            if self._console.is_terminal:
-                self._console.print(_audit_row(check))
-            else:  # a file has room, and is read line by line
-                self._console.print(Text("".join(_cells(check))), soft_wrap=True)
+            if check.verdict == "not run":
+                self._left.setdefault(check.evidence, []).append(check)
+            else:
+                self._print(check)
         self._rows = max(self._rows, len(so_far.checks))
+
+    def _print(self, check: CheckResult) -> None:
+        if self._console.is_terminal:
+            self._console.print(_audit_row(check))
+        else:  # a file has room, and is read line by line
+            self._console.print(Text("".join(_cells(check))), soft_wrap=True)
 
     def end(self, audited: Audited, seconds: float) -> None:
         """Prints what is left, and the sum; `seconds` are those of the whole command."""
         self.tell(audited)
+        for checks in self._left.values():  # one row for each reason: they bury what failed
+            first, *others = checks
+            self._print(replace(first, check=f"{len(checks)} checks") if others else first)
         count = Counter(check.verdict for check in audited.checks)
         told = ", ".join(f"{count[verdict]} {verdict}" for verdict in CHECKED if count[verdict])
         checking = sum(check.seconds for check in audited.checks)

@@ -80,7 +80,7 @@ def test_a_layer_that_is_built_from_a_config_is_told_what_to_write(tmp_path: Pat
 
 def test_of_several_mixers_one_is_named_as_it_is_to_be_typed(tmp_path: Path) -> None:
     text = "".join(LAYER.format(name=name, takes="dim, *, heads") for name in ("Dual", "Quad"))
-    assert advice(audit_of(tmp_path, text)).endswith("For example: two.py:Quad")
+    assert advice(audit_of(tmp_path, text)).endswith("For example: folder/two.py:Dual")
 
 
 def test_where_no_layer_is_found_nothing_is_advised(tmp_path: Path) -> None:

@@ -42,6 +42,13 @@ IMPORTS = (
     "collections.abc",
     "warnings",
     "__future__",
+    # Of no harm, and at the head of many a file.
+    "abc",
+    "collections",
+    "copy",
+    "enum",
+    "logging",
+    "typing_extensions",
 )
 # And below these. A dot at the end: with all that is below it.
 PARTS = (
@@ -72,9 +79,10 @@ DOORS = (
     *("torch.cuda.CUDAPluggableAllocator", "torch.cuda.cudart", "typing.ForwardRef"),
     *("typing.get_type_hints", "typing.get_args", "functools.singledispatch"),
     *("functools.singledispatchmethod", "functools.update_wrapper", "torch.compiler.wrap_numpy"),
+    *("logging.currentframe", "logging.FileHandler", "logging.basicConfig"),
 )
 # Where functions and classes may come from that are met in other modules; and what of it may not.
-ORIGINS = ("builtins", "contextlib", "enum", "move37", "numbers", "typing_extensions")
+ORIGINS = ("builtins", "contextlib", "move37", "numbers")
 CLOSED = (
     *("torch.serialization", "torch.storage", "torch.distributed", "torch.library", "torch._utils"),
     *("torch.overrides", "torch.testing", "torch.utils.dlpack", "torch.utils._python_dispatch"),
@@ -102,6 +110,9 @@ NAMES = frozenset(  # dunders that no name may be: Python keeps them where progr
 )
 # What no class may define: its objects would tell whoever looks at them what they like.
 LIES = frozenset({"__class__", "__torch_dispatch__", "__torch_function__"})
+
+TOLD = 8  # refusals, of a program that has more
+IMPORT_ERRORS = ("ImportError", "ModuleNotFoundError", "Exception", "BaseException")
 
 NO_MORE = "a mixer computes with tensors, and no more"
 NOT_ITS_OWN = "it is not the program's own"
@@ -195,20 +206,69 @@ def _against_any(name: str) -> str | None:
 
 
 def check(tree: ast.Module) -> None:
-    """Raises Refused if the program's text reaches for what it may not."""
-    _Reader().read(tree, None)
+    """Raises Refused if the program's text reaches for what it may not, with the first lines of it.
+
+    What a program does without (`try: import triton` with an `except ImportError`) it has to do
+    without, and what it runs as a script only is left out: the tree is changed so.
+    """
+    _leave_out(tree)
+    reader = _Reader()
+    reader.read(tree, None)
+    told = list(dict.fromkeys(reader.refused))
+    if told:
+        more = f"; and {len(told) - TOLD} more" if len(told) > TOLD else ""
+        raise Refused("imports", "; ".join(told[:TOLD]) + more)
+
+
+def _leave_out(tree: ast.Module) -> None:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Try) and any(map(_catches_import, node.handlers)):
+            node.body = [_unless_refused(one) for one in node.body]
+    tree.body = [one for one in tree.body if not _is_script(one)]
+
+
+def _catches_import(handler: ast.ExceptHandler) -> bool:
+    kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+    names = {one.id for one in kinds if isinstance(one, ast.Name)}
+    return handler.type is None or not names.isdisjoint(IMPORT_ERRORS)
+
+
+def _unless_refused(line: ast.stmt) -> ast.stmt:
+    """Returns an import as it is, or if it would be refused, what Python does if there is none."""
+    if not isinstance(line, ast.Import | ast.ImportFrom):
+        return line
+    names = [alias.name for alias in line.names]
+    if isinstance(line, ast.ImportFrom):
+        names = [f"{'.' * line.level}{line.module or ''}"]
+    if all(map(_may_be_met, names)):
+        return line
+    missing = ast.parse(f"raise ModuleNotFoundError({f'a candidate has no {names[0]}'!r})").body[0]
+    return ast.fix_missing_locations(ast.copy_location(missing, line))
+
+
+def _is_script(line: ast.stmt) -> bool:
+    """Says whether it is `if __name__ == "__main__":`, which never holds here."""
+    return (
+        isinstance(line, ast.If)
+        and not line.orelse
+        and ast.unparse(line.test) == "__name__ == '__main__'"
+    )
 
 
 class _Reader:
     """Reads a program, scope by scope."""
 
     def __init__(self) -> None:
+        self.refused: list[str] = []  # why, each with its line
         self._fine: set[int] = set()  # nodes that may be a module, or getattr, or any text
 
     def read(self, node: ast.AST, outer: Scope | None) -> None:
         scope = Scope(node, outer, _may_be_met)
         for one in scope.nodes:
-            self._check(one, scope)
+            try:
+                self._check(one, scope)
+            except Refused as refused:
+                self.refused.append(str(refused))
             if isinstance(one, SCOPES):
                 self.read(one, scope)
 

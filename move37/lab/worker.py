@@ -212,4 +212,9 @@ def prepare() -> None:
     # The optimisers import it at their first use.
     import torch._dynamo
 
+    # What is compiled first wraps Module.__init__, which would look like the program's doing.
+    with contextlib.suppress(ImportError, AttributeError):
+        from torch._dynamo.mutation_guard import install_generation_tagging_init
+
+        install_generation_tagging_init()
     torch.set_num_threads(1)

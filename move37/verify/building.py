@@ -96,7 +96,8 @@ def _without_data(subject: Subject) -> str | None:
         with torch.device("meta"):
             empty = subject.build()
     except BaseException as error:  # noqa: BLE001  whatever it raises is the evidence
-        return f"on the meta device it raises {in_short(error)}"
+        told = "large models are built there first, so a constructor needs no tensor's value"
+        return f"on the meta device it raises {in_short(error)} ({told})"
     shapes = {name: (p.shape, p.dtype) for name, p in mixer.named_parameters()}
     if shapes != {name: (p.shape, p.dtype) for name, p in empty.named_parameters()}:
         return "on the meta device it has other parameters"

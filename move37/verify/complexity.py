@@ -8,7 +8,7 @@ import re
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
@@ -45,17 +45,16 @@ def check_subquadratic(subject: Subject) -> CheckResult:
     large linear one; so is the number of its calls. An operator whose cost is unknown is refused.
     """
     for mode in MODES:
-        counted = _count(subject, mode)
-        for _, work in counted:
-            if work.unknown:
-                told = f"the cost of {', '.join(sorted(work.unknown))} is not known"
-                return failed("sub-quadratic", told)
-        for (short, before), (long, after) in pairwise(counted):
-            for kind in ("flops", "elements", "calls"):
-                grown = _grown(before, after, kind, short, long)
-                if grown:
-                    told = f"{grown.told} ({mode} mode){_where(subject, grown, mode)}"
+        counted: list[tuple[int, Work]] = []
+        for lengths in _stages(subject):
+            counted += _count(subject, mode, [(length, Work()) for length in lengths])
+            for _, work in counted:
+                if work.unknown:
+                    told = f"the cost of {', '.join(sorted(work.unknown))} is not known"
                     return failed("sub-quadratic", told)
+            if grown := _first_grown(counted, ("flops", "elements", "calls")):
+                told = f"{grown.told} ({mode} mode){_where(subject, grown, mode)}"
+                return failed("sub-quadratic", told)
     (short, before), (long, after) = counted[0], counted[-1]
     ratio = after.total / long / (max(1, before.total) / short)
     told = f"work per token grows by {ratio:.2f} from T={short} to T={long}"
@@ -70,17 +69,19 @@ def check_subquadratic(subject: Subject) -> CheckResult:
 
 def check_memory(subject: Subject) -> CheckResult:
     """Memory per token, asked for and saved for the backward pass, does not grow either."""
-    try:
-        counted = _count(subject, saved=True)
-    except RuntimeError as error:
-        if "saved tensor hooks" not in str(error):
-            raise
-        counted = _count(subject)  # torch.func within a forward allows no such count
-    for (short, before), (long, after) in pairwise(counted):
-        for kind in ("allocated", "saved"):
-            grown = _grown(before, after, kind, short, long)
-            if grown:
-                return failed("memory", grown.told + _where(subject, grown, "train"))
+    counted: list[tuple[int, Work]] = []
+    saved = True
+    for lengths in _stages(subject):
+        works = [(length, Work()) for length in lengths]
+        try:
+            counted += _count(subject, "train", works, saved=saved)
+        except RuntimeError as error:
+            if "saved tensor hooks" not in str(error):
+                raise
+            saved = False  # torch.func within a forward allows no such count
+            counted += _count(subject, "train", [(length, Work()) for length in lengths])
+        if grown := _first_grown(counted, ("allocated", "saved")):
+            return failed("memory", grown.told + _where(subject, grown, "train"))
     (short, before), (long, after) = counted[0], counted[-1]
     if not after.saved:
         return passed("memory", "bytes asked for per token do not grow; those saved are not known")
@@ -88,6 +89,19 @@ def check_memory(subject: Subject) -> CheckResult:
     ratio = per_token / max(1.0, before.saved.total() / short)
     told = f"{per_token:,.0f} bytes per token saved for the backward pass"
     return passed("memory", f"{told}, {ratio:.2f} times those at T={short}")
+
+
+def _stages(subject: Subject) -> Sequence[tuple[int, ...]]:
+    """Returns lengths, the longest behind: what has grown by then is told, before memory ends."""
+    return ((SHORT, LONG), (FULL_LONG,)) if subject.thorough else ((SHORT, LONG),)
+
+
+def _first_grown(counted: Sequence[tuple[int, Work]], kinds: Sequence[str]) -> "_Growth | None":
+    for (short, before), (long, after) in pairwise(counted):
+        for kind in kinds:
+            if grown := _grown(before, after, kind, short, long):
+                return grown
+    return None
 
 
 class _Growth(NamedTuple):
@@ -133,7 +147,7 @@ def _where(subject: Subject, grown: _Growth, mode: Mode) -> str:
                 if backward
                 else contextlib.nullcontext()
             ):
-                _count(subject, mode, saved=saved, works=works)
+                _count(subject, mode, works, saved=saved)
         before, after = (lines.by_line for lines in found)
         excess = {
             line: total / grown.long - GROWTH * before[line] / grown.short
@@ -183,20 +197,14 @@ def _line_of_gradient() -> str:
 
 
 def _count(
-    subject: Subject,
-    mode: Mode = "train",
-    *,
-    saved: bool = False,
-    works: Sequence[tuple[int, Work]] = (),
+    subject: Subject, mode: Mode, works: Iterable[tuple[int, Work]], *, saved: bool = False
 ) -> list[tuple[int, Work]]:
     """Returns the work at each length: forward and backward in train mode, else forward only.
 
-    The input hangs on the graph, as in a model. `saved` counts what is saved for that too. With
-    `works`, these count, at their lengths.
+    The input hangs on the graph, as in a model. `saved` counts what is saved for that too.
     """
     counted = []
-    lengths = (SHORT, LONG, FULL_LONG) if subject.thorough else (SHORT, LONG)
-    for length, work in works or [(length, Work()) for length in lengths]:
+    for length, work in works:
         mixer = subject.build().train(mode == "train")
         x_BTD = torch.randn(1, length, subject.width, requires_grad=mode == "train")
 

@@ -43,7 +43,11 @@ def check_interface(subject: Subject) -> CheckResult:
         mixer = mixer.to(dtype)
         for batch, length in [(2, length) for length in lengths] + [(1, 7), (7, 3)]:
             x_BTD = torch.randn(batch, length, subject.width, dtype=dtype)
-            y = run(mixer, x_BTD)
+            try:
+                y = run(mixer, x_BTD)
+            except BaseException as error:  # noqa: BLE001  whatever a program raises is the evidence
+                at = f"for input {tuple(x_BTD.shape)} {dtype} "
+                return failed("interface", f"{at}forward raises {in_short(error)}")
             told = _not_kept(x_BTD, y)
             if told:
                 return failed("interface", told)
@@ -94,13 +98,13 @@ def check_finite(subject: Subject) -> CheckResult:
                 x_BTD = x_BTD.repeat(1, length // distinct, 1)
                 told = _not_finite(mixer, x_BTD)
                 if told:
-                    told += f" for {kind} inputs of size {scale:g}, T={length}"
+                    told += f" for {kind} inputs scaled by {scale:g}, T={length}"
                     return failed("finite", told)
         for bias in (SHUT, -SHUT):
             told = _not_finite(_with_biases(subject.build(draw), bias), x_BTD / SCALES[-1])
             if told:
                 return failed("finite", f"{told} where all biases are {bias:g}, T={length}")
-    told = f"inputs of size {SCALES[0]:g} to {SCALES[-1]:g}, biases of {SHUT:g}, T={length}"
+    told = f"inputs scaled by {SCALES[0]:g} to {SCALES[-1]:g}, biases of {SHUT:g}, T={length}"
     if subject.thorough:
         step = _diverges(subject)
         if step is not None:

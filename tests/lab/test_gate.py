@@ -113,7 +113,9 @@ def test_a_module_is_not_reached_through_another(source: str, words: str) -> Non
         ("from torch.cuda.amp.common import find_spec", ".find_spec, of importlib.util:"),
         ("from fla.ops import os", "line 1 imports os:"),
         ("from einops.einops import get_backend", "get_backend, of einops._backends:"),
-        ("from collections import OrderedDict", "line 1 imports collections.OrderedDict:"),
+        ("from collections import _sys", "line 1 imports collections._sys"),
+        ("from logging import os", "line 1 imports logging.os, the module os:"),
+        ("import logging.handlers", "line 1 imports logging.handlers:"),
         ("import move37.verify", "line 1 imports move37.verify: expected only torch, einops,"),
         ("from move37 import lab", "line 1 imports move37.lab:"),
         ("from move37.nn.mixers.titans import Titans", "line 1 imports move37.nn.mixers.titans:"),
@@ -508,3 +510,64 @@ def test_a_program_runs_with_its_own_built_in_names_as_with_pythons() -> None:
     x = torch.randn(1, 3, 8)
     assert torch.equal(mixer(x), 2 * torch.nn.functional.silu(mixer.project_1(x)))
     assert "training=True" in repr(mixer)
+
+
+# ---------------------------------------------------------------- what is left out
+
+
+@pytest.mark.parametrize(
+    "error", ["ImportError", "ModuleNotFoundError", "(ValueError, ImportError)", "Exception", ""]
+)
+def test_an_import_that_a_program_does_without_is_not_there(error: str) -> None:
+    source = f"""
+try:
+    import subprocess
+except{" " if error else ""}{error}:
+    subprocess = None
+assert subprocess is None
+"""
+    assert load_mixer(source + MIXER)(8, 2) is not None
+
+
+def test_an_import_that_is_guarded_against_something_else_is_refused() -> None:
+    source = "try:\n    import subprocess\nexcept ValueError:\n    pass"
+    assert "line 2 imports subprocess:" in told(source)
+
+
+def test_what_a_guard_holds_beside_its_imports_is_read() -> None:
+    source = "try:\n    import os\n    exec('x = 1')\nexcept ImportError:\n    import sys"
+    assert "line 3 uses exec" in told(source)
+    assert "line 5 imports sys:" in told(source)
+
+
+def test_what_runs_as_a_script_only_is_left_out() -> None:
+    check_imports("if __name__ == '__main__':\n    import argparse")
+
+
+def test_the_other_branch_of_a_script_is_read() -> None:
+    source = "if __name__ == '__main__':\n    pass\nelse:\n    import argparse"
+    assert "line 4 imports argparse:" in told(source)
+
+
+def test_all_that_is_refused_is_told_at_once() -> None:
+    said = told("import os\nimport sys\nimport time")
+    assert all(f"line {number} imports" in said for number in (1, 2, 3))
+
+
+def test_of_many_refusals_the_first_are_told() -> None:
+    assert told("import os\n" * 20).endswith("; and 12 more")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from collections import OrderedDict, defaultdict, namedtuple",
+        "import copy\ncopy.deepcopy([])",
+        "import enum\nclass Kind(enum.Enum):\n    A = 1",
+        "from abc import ABC, abstractmethod",
+        "import logging\nlog = logging.getLogger(__name__)\nlog.warning('x')",
+        "from typing_extensions import Self",
+    ],
+)
+def test_the_usual_head_of_a_file_is_let_through(line: str) -> None:
+    assert load_mixer(line + MIXER)(8, 2) is not None

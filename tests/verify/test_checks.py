@@ -226,3 +226,46 @@ def test_a_leak_by_one_place_is_told_as_one_by_one_place() -> None:
     evidence = CHECKS["causality"](subject).evidence
     output, place = (int(word) for word in re.findall(r"(?:output|input) (\d+)", evidence))
     assert place == output + 1
+
+
+def told_of(check: str, forward: str, level: Level = "quick") -> str:
+    """Returns the evidence against a mixer that projects its inputs, and then does this with x."""
+    source = f"""
+import torch
+from torch import nn
+
+class Mixer(nn.Module):
+    def __init__(self, dim, *, heads):
+        super().__init__()
+        self.project = nn.Linear(dim, dim)
+
+    def forward(self, x):
+        x = self.project(x)
+        {forward}
+        return x
+"""
+    result = CHECKS[check](Subject(load_program(source).make, 32, 2, level))
+    assert result.verdict == "failed"
+    return result.evidence
+
+
+def test_rows_that_hear_each_other_are_not_told_as_a_leak_in_time() -> None:
+    told = told_of("causality", "x = x.cumsum(0)")
+    assert "in other rows of the batch (see independence)" in told
+
+
+def test_dice_are_not_told_as_rows_that_hear_each_other() -> None:
+    told = told_of("independence", "x = x + 0.01 * torch.randn_like(x)")
+    assert "with the dice (see repeatable)" in told
+
+
+def test_a_forward_that_raises_is_told_with_its_input() -> None:
+    told = told_of("interface", "x = x.unflatten(1, (-1, 2)).flatten(1, 2)")
+    assert told.startswith("for input (2, 1, 32) torch.float32 forward raises RuntimeError")
+
+
+@pytest.mark.parametrize("check", ["sub-quadratic", "memory"])
+def test_at_the_full_level_what_grows_is_told_before_the_longest_sequence(check: str) -> None:
+    told = told_of(check, "x = x + 0 * (x[:, :, None] * x[:, None]).exp().mean(2)", "full")
+    assert "at T=1024: " in told and "1.35 allowed" in told
+    assert "at T=4096" not in told
