@@ -135,4 +135,4 @@ def _arguments(kind: ast.ClassDef) -> list[str]:
     if "forward" not in found or "__init__" not in found:
         return []
     taken = found["__init__"]
-    return [one.arg for one in (*taken.posonlyargs, *taken.args, *taken.kwonlyargs)]
+    return [one.arg for one in (*taken.posonlyargs, *taken.args, *taken.kwonlyargs)][1:]

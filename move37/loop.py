@@ -118,6 +118,7 @@ def discover(
     running: deque[tuple[_Experiment, Future[list[Record]]]] = deque()
     # What is there now stays. The collector would look at all of it again and again, since each
     # program that is read makes thousands of nodes.
+    gc.collect()
     gc.freeze()
     try:
         while done < plan.experiments:
@@ -140,6 +141,7 @@ def discover(
             if plan.preset.ruler and done == baselines:
                 check_ruler(plan.preset.ruler, history.baselines)
     finally:
+        gc.unfreeze()
         pool.shutdown(wait=False, cancel_futures=True)
 
 

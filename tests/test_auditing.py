@@ -72,7 +72,7 @@ def advice(audit: Audit) -> str:
 def test_a_layer_that_is_built_from_a_config_is_told_what_to_write(tmp_path: Path) -> None:
     text = LAYER.format(name="Quad", takes="config")
     told = advice(audit_of(tmp_path, text))
-    assert "Quad is built from (self, config): put a class beside it whose" in told
+    assert "Quad is built from (config): put a class beside it whose" in told
     heading = told.split("under '")[1].rstrip("'")
     how_to = (Path(__file__).parent.parent / "docs" / "add-a-mixer.md").read_text()
     assert f"## {heading}\n" in how_to

@@ -222,7 +222,6 @@ def test_a_fingerprint_that_another_python_took_is_taken_again() -> None:
     assert repeats(proposal(2), (), marked(1, mark)) is None
 
 
-
 class Letters:
     """Embeds a text by how often it holds each letter, and counts the texts."""
 

@@ -113,8 +113,10 @@ class Lab:
         so_far, entered = Audited("", ()), time.monotonic()
 
         def enter(stage: str) -> None:
-            nonlocal entered
+            nonlocal so_far, entered
             entered = time.monotonic()
+            if stage == "load":  # another attempt
+                so_far = Audited("", ())
             progress(stage)
 
         def keep(said: object) -> None:
@@ -359,14 +361,18 @@ def _as_far_as_it_came(
     verifying = crashed.stage.startswith(VERIFYING)
     if not overdue and not verifying:
         return crashed
+    told_of = {check.check for check in so_far.checks}
+    left = [name for name in audit.checks if name not in told_of]
+    if not left:
+        return so_far
     where = crashed.stage.removeprefix(VERIFYING) if verifying else "load"
+    if where in told_of:  # between two checks
+        where = left[0]
     told = crashed.error.removeprefix(f"{OVERDUE}: ")
     why = "the time ran out" if overdue else "the process ended"
-    done = {check.check for check in so_far.checks} | {where}
-    left = (name for name in audit.checks if name not in done)
     checks = (
         *so_far.checks,
         CheckResult(where, "failed", told, seconds),
-        *(CheckResult(name, "not run", f"{why} in {where}") for name in left),
+        *(CheckResult(name, "not run", f"{why} in {where}") for name in left if name != where),
     )
     return replace(so_far, mixer=so_far.mixer or audit.mixer or "", checks=checks)

@@ -42,14 +42,16 @@ IMPORTS = (
     "collections.abc",
     "warnings",
     "__future__",
-    # Of no harm, and at the head of many a file.
-    "abc",
-    "collections",
-    "copy",
-    "enum",
-    "logging",
-    "typing_extensions",
+    *("abc", "collections", "copy", "logging", "typing_extensions"),  # see `MEMBERS`
 )
+# At the head of many a file; of these modules, what is of no harm.
+MEMBERS = {
+    "abc": ("ABC", "abstractmethod"),
+    "collections": ("OrderedDict", "defaultdict", "deque", "Counter", "namedtuple", "abc"),
+    "copy": ("copy", "deepcopy"),
+    "logging": ("getLogger",),
+    "typing_extensions": ("Self", "Literal", "TypedDict", "NotRequired", "Unpack", "override"),
+}
 # And below these. A dot at the end: with all that is below it.
 PARTS = (
     *("move37.nn.ops", "fla.", "einops.einops", "einops.layers", "einops.layers.torch"),
@@ -79,7 +81,6 @@ DOORS = (
     *("torch.cuda.CUDAPluggableAllocator", "torch.cuda.cudart", "typing.ForwardRef"),
     *("typing.get_type_hints", "typing.get_args", "functools.singledispatch"),
     *("functools.singledispatchmethod", "functools.update_wrapper", "torch.compiler.wrap_numpy"),
-    *("logging.currentframe", "logging.FileHandler", "logging.basicConfig"),
 )
 # Where functions and classes may come from that are met in other modules; and what of it may not.
 ORIGINS = ("builtins", "contextlib", "move37", "numbers")
@@ -100,8 +101,9 @@ PLAINLY = (*ACCESS, functools.wraps)
 INNER = frozenset(
     "sys os builtins importlib import_module inspect ctypes subprocess pickle socket threading "
     "multiprocessing shutil linecache traceback tempfile _C _dynamo _inductor cpp_extension "
-    "load_library obj _evaluate f_back f_builtins f_code f_globals f_locals tb_frame tb_next "
-    "gi_code gi_frame gi_yieldfrom cr_await cr_code cr_frame ag_await ag_code ag_frame".split()
+    "load_library obj _evaluate _module f_back f_builtins f_code f_globals f_locals tb_frame "
+    "tb_next gi_code gi_frame gi_yieldfrom cr_await cr_code cr_frame ag_await ag_code "
+    "ag_frame".split()
 )
 HARMLESS_DUNDERS = ("__init__", "__name__", "__class__", "__call__", "__doc__", "__version__")
 TEXTS = (*HARMLESS_DUNDERS, "__main__")  # dunders that a text may be
@@ -109,7 +111,10 @@ NAMES = frozenset(  # dunders that no name may be: Python keeps them where progr
     "__annotations__ __build_class__ __builtins__ __import__ __loader__ __module__ __spec__".split()
 )
 # What no class may define: its objects would tell whoever looks at them what they like.
-LIES = frozenset({"__class__", "__torch_dispatch__", "__torch_function__"})
+LIES = frozenset(
+    "__class__ __torch_dispatch__ __torch_function__ __instancecheck__ __match_args__ "
+    "__reduce__ __reduce_ex__".split()
+)
 
 TOLD = 8  # refusals, of a program that has more
 IMPORT_ERRORS = ("ImportError", "ModuleNotFoundError", "Exception", "BaseException")
@@ -171,6 +176,8 @@ def _doors() -> frozenset[int]:
 def _against(of: ModuleType, name: str) -> str | None:
     """Says why a program may not use this name of a module that it may meet, or None."""
     full = f"{of.__name__}.{name}"
+    if name not in MEMBERS.get(of.__name__, (name,)):
+        return f"uses {full}: {NO_MORE}"
     private = name.startswith("_") and not _DUNDER.fullmatch(name)
     if private and not (full in PRIVATE or _is_open(full) or full.startswith("torch.nn.")):
         return f"uses {full}: {NO_MORE}"
@@ -404,31 +411,31 @@ def built_in(program: str) -> dict[str, Any]:
 
         return refuse
 
-    def look_at(owner: object, name: str) -> None:
+    def look_at(owner: object, name: str) -> str:
         name = str.__str__(name)  # a text of the program's own kind may compare as it likes
         told = _against(owner, name) if isinstance(owner, ModuleType) else None
         if told := told or _against_any(name):
             raise _refusal(_line(), told)
+        return name
 
     def get(owner: object, name: str, *default: object) -> object:
-        look_at(owner, name)
+        name = look_at(owner, name)
         value = getattr(owner, name, *default)
         if isinstance(value, ModuleType):
             raise _refusal(_line(), f"uses {name}, the module {value.__name__}: {NO_MORE}")
         return value
 
-    def change(owner: object, name: str) -> None:
-        look_at(owner, name)
+    def change(owner: object, name: str) -> str:
+        name = look_at(owner, name)
         if name in LIES or (_is_foreign(owner) and not _is_a_kind_of(program, owner)):
             raise _refusal(_line(), f"changes {name} of {owner!r:.100}: {NOT_ITS_OWN}")
+        return name
 
     def set_(owner: object, name: str, value: object) -> None:
-        change(owner, name)
-        setattr(owner, name, value)
+        setattr(owner, change(owner, name), value)
 
     def delete(owner: object, name: str) -> None:
-        change(owner, name)
-        delattr(owner, name)
+        delattr(owner, change(owner, name))
 
     refused = {name: refusing(name) for name in FORBIDDEN}
     return vars(builtins) | refused | {"getattr": get, "setattr": set_, "delattr": delete}
@@ -457,8 +464,11 @@ def check_namespace(program: ModuleType) -> None:
 
 
 def pytorch() -> list[tuple[Any, dict[str, object]]]:
-    """Returns what everybody uses of PyTorch, as it is."""
-    holders = (torch, torch.linalg, nn.functional, Tensor, nn.Module, torch.autograd.Function)
+    """Returns what everybody uses of PyTorch, as it is: its main namespaces and usual layers."""
+    holders = (
+        *(torch, torch.linalg, nn.functional, Tensor, nn.Module, torch.autograd.Function),
+        *(nn.Linear, nn.Conv1d, nn.LayerNorm, nn.RMSNorm, nn.Embedding, nn.Dropout),
+    )
     return [(holder, dict(vars(holder))) for holder in holders]
 
 

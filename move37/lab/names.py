@@ -75,6 +75,7 @@ class Scope:
     def __init__(self, node: ast.AST, outer: "Scope | None", may_import: MayImport) -> None:
         self.outer, self.may_import = outer, may_import
         self.root: Scope = outer.root if outer else self
+        self._settled: dict[int, dict[int, object]] = {}  # of the root: what expressions may be
         self.nodes = [*_walk(_inside(node))]
         # Its names are attributes of an object.
         self.is_class = isinstance(node, ast.ClassDef)
@@ -112,20 +113,57 @@ class Scope:
             scope = scope.outer
         return [*found, (getattr(builtins, name, UNKNOWN), self.root)]
 
-    def values(self, node: ast.AST, asked: frozenset[int] = frozenset()) -> list[object]:
-        """Returns the objects, not the program's own, that an expression may be."""
+    def values(self, node: ast.AST) -> list[object]:
+        """Returns the objects, not the program's own, that an expression may be.
+
+        A name may be bound to expressions whose names hang on it again: so what is known of each
+        grows until it does not.
+        """
+        settled = self.root._settled
+        if id(node) in settled:
+            return [*settled[id(node)].values()]
+        asked: dict[int, tuple[ast.AST, Scope]] = {id(node): (node, self)}
+        known: dict[int, dict[int, object]] = {}
+        grows = True
+        while grows or len(known) < len(asked):
+            grows = False
+            for key, (one, scope) in reversed([*asked.items()]):  # what was asked last is needed
+                found = {id(value): value for value in scope._values(one, asked, known)}
+                grows |= len(found) > len(known.get(key, ()))
+                known[key] = found
+        settled.update(known)  # all that it hangs on has stopped growing too
+        return [*known[id(node)].values()]
+
+    def _values(
+        self,
+        node: ast.AST,
+        asked: "dict[int, tuple[ast.AST, Scope]]",
+        known: dict[int, dict[int, object]],
+    ) -> Iterator[object]:
+        """Yields what is known so far, and asks what it hangs on."""
         if isinstance(node, ast.Attribute):
-            owners = [one for one in self.values(node.value, asked) if isinstance(one, ModuleType)]
-            met = [one for one in owners if self.may_import(one.__name__)]
-            found = [member(one, node.attr, self.may_import) for one in met]
-            return [value for value in found if value is not UNKNOWN]
-        found = []
-        for value, scope in self.find(node.id) if isinstance(node, ast.Name) else ():
-            if not isinstance(value, ast.AST):
-                found += [value] if value is not UNKNOWN else []
-            elif id(value) not in asked:  # or else `a = b; b = a` would have no end
-                found += scope.values(value, asked | {id(value)})
-        return found
+            for owner in self._known(node.value, asked, known):
+                if isinstance(owner, ModuleType) and self.may_import(owner.__name__):
+                    value = member(owner, node.attr, self.may_import)
+                    if value is not UNKNOWN:
+                        yield value
+        elif isinstance(node, ast.Name):
+            for value, scope in self.find(node.id):
+                if isinstance(value, ast.AST):
+                    yield from scope._known(value, asked, known)
+                elif value is not UNKNOWN:
+                    yield value
+
+    def _known(
+        self,
+        node: ast.AST,
+        asked: "dict[int, tuple[ast.AST, Scope]]",
+        known: dict[int, dict[int, object]],
+    ) -> list[object]:
+        if id(node) in self.root._settled:
+            return [*self.root._settled[id(node)].values()]
+        asked.setdefault(id(node), (node, self))
+        return [*known.get(id(node), {}).values()]
 
 
 def _parameters(args: ast.arguments) -> list[ast.arg]:

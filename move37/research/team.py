@@ -129,7 +129,7 @@ class Team:
     def judge(self, experiment: Sequence[Record], history: Sequence[Record]) -> Judgement | None:
         """Returns the judgement of an experiment that was measured, and keeps it.
 
-        None if it was asked about before: no experiment is paid for twice.
+        None if it was asked about before: no judgement is asked for twice.
         """
         number = experiment[0].experiment
         if not self._asker.plays(judge.ROLE) or number in self._asked_about:

@@ -20,6 +20,7 @@ from move37.records import CheckResult
 from move37.verify.subject import FILE, Subject, failed, line_in, passed, run
 
 SHORT, LONG, FULL_LONG = 256, 1024, 4096
+MOST_CALLS = 20_000  # of operators, for which it is not too dear to ask which line each belongs to
 # Work per token may grow by this when T grows four times: T log T gives 10 / 8 = 1.25, T^2 gives 4.
 GROWTH = 1.35
 # Less per token than this at the longer length is a constant, not a growth.
@@ -133,10 +134,10 @@ def _grown(before: Work, after: Work, kind: str, short: int, long: int) -> _Grow
 
 def _where(subject: Subject, grown: _Growth, mode: Mode) -> str:
     """Says at which line of the program it grows most, as "; line 12: y = f(x)", if it is known."""
-    lengths = grown.short, grown.long
+    lengths, calls = (grown.short, grown.long), 0
     saved = grown.kind == "saved"
     for backward in (False, True):  # which line an operator is the gradient of is dear to know
-        if backward and mode == "eval":
+        if backward and (mode == "eval" or calls > MOST_CALLS):
             break
         found = [_Lines(grown.kind, grown.operator) for _ in lengths]
         works = list(zip(lengths, found, strict=True))
@@ -148,6 +149,7 @@ def _where(subject: Subject, grown: _Growth, mode: Mode) -> str:
                 else contextlib.nullcontext()
             ):
                 _count(subject, mode, works, saved=saved)
+        calls = found[-1].calls.total()
         before, after = (lines.by_line for lines in found)
         excess = {
             line: total / grown.long - GROWTH * before[line] / grown.short

@@ -5,9 +5,9 @@ from collections.abc import Iterator
 import pytest
 
 from move37.auditing import NAMES
-from move37.lab.client import Lab
+from move37.lab.client import Lab, _as_far_as_it_came
 from move37.lab.words import End
-from move37.records import Audit, Audited, CheckResult, Verdict
+from move37.records import Audit, Audited, CheckResult, Crashed, Verdict
 from tests.test_cli import ENDS, program
 
 
@@ -159,3 +159,19 @@ def test_of_what_a_process_printed_whole_lines_are_told() -> None:
     printed = "\n".join(f"line {n}" for n in range(1000))
     _, first, *_ = End("exit", "exit status 3", printed).reason.splitlines()
     assert first.startswith("line 9")
+
+
+def test_an_end_between_two_checks_is_told_of_the_next() -> None:
+    what = audit("", "interface", "builds")
+    so_far = Audited("Mixer", (CheckResult("interface", "passed", ""),))
+    crashed = Crashed("verify: interface", "time limit: ran out of time after 2 s")
+    outcome = _as_far_as_it_came(crashed, what, so_far, 1.0)
+    assert isinstance(outcome, Audited)
+    assert verdicts(outcome) == {"interface": "passed", "builds": "failed"}
+
+
+def test_an_end_after_the_last_check_changes_no_verdict() -> None:
+    what = audit("", "interface")
+    so_far = Audited("Mixer", (CheckResult("interface", "passed", ""),))
+    crashed = Crashed("verify: interface", "the process was killed: SIGKILL")
+    assert _as_far_as_it_came(crashed, what, so_far, 1.0) == so_far

@@ -114,7 +114,7 @@ def test_a_module_is_not_reached_through_another(source: str, words: str) -> Non
         ("from fla.ops import os", "line 1 imports os:"),
         ("from einops.einops import get_backend", "get_backend, of einops._backends:"),
         ("from collections import _sys", "line 1 imports collections._sys"),
-        ("from logging import os", "line 1 imports logging.os, the module os:"),
+        ("from logging import os", "line 1 imports logging.os:"),
         ("import logging.handlers", "line 1 imports logging.handlers:"),
         ("import move37.verify", "line 1 imports move37.verify: expected only torch, einops,"),
         ("from move37 import lab", "line 1 imports move37.lab:"),
@@ -563,7 +563,6 @@ def test_of_many_refusals_the_first_are_told() -> None:
     [
         "from collections import OrderedDict, defaultdict, namedtuple",
         "import copy\ncopy.deepcopy([])",
-        "import enum\nclass Kind(enum.Enum):\n    A = 1",
         "from abc import ABC, abstractmethod",
         "import logging\nlog = logging.getLogger(__name__)\nlog.warning('x')",
         "from typing_extensions import Self",
@@ -571,3 +570,50 @@ def test_of_many_refusals_the_first_are_told() -> None:
 )
 def test_the_usual_head_of_a_file_is_let_through(line: str) -> None:
     assert load_mixer(line + MIXER)(8, 2) is not None
+
+
+# ---------------------------------------------------------------- what a reviewer found
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [
+        ("import enum", "line 1 imports enum:"),
+        ("from logging import FileHandler", "line 1 imports logging.FileHandler:"),
+        ("import copy\ncopy.copyreg", "line 2 uses copy.copyreg:"),
+        ("class A:\n    __match_args__ = ('x',)", "line 2 uses __match_args__:"),
+        ("class A:\n    def __reduce_ex__(self, p): ...", "line 2 defines __reduce_ex__:"),
+        ("class A(type):\n    def __instancecheck__(k, x): ...", "defines __instancecheck__:"),
+        ("import warnings\nwarnings.catch_warnings()._module", "line 2 uses _module:"),
+    ],
+)
+def test_a_way_around_is_closed(source: str, words: str) -> None:
+    assert words in told(source)
+
+
+def test_a_text_of_the_programs_own_kind_is_read_as_python_reads_it() -> None:
+    source = """
+import torch.nn.functional as F
+class Name(str):
+    def __eq__(self, other): return other == "torch"
+    def __hash__(self): return hash("torch")
+found = getattr(F, Name("relu"))
+assert found is F.relu
+"""
+    assert load_mixer(source + MIXER)(8, 2) is not None
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "def f(x):\n" + "    y = x\n    x = x + 1\n    x = y\n" * 40,
+        "a = b = 1\n" + "a = b\nb = a\n" * 40,
+        "x0 = 1\n" + "".join(f"x{i + 1} = x{i}\nx{i + 1} = x{i}\n" for i in range(200)),
+    ],
+)
+def test_names_that_hang_on_each_other_have_an_end(source: str) -> None:
+    check_imports(source)
+
+
+def test_a_name_that_hangs_on_itself_is_followed() -> None:
+    assert "line 4 uses torch.sys" in told("import torch\na = b = torch\na = b; b = a\nb.sys")

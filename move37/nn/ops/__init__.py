@@ -62,7 +62,7 @@ def delta_rule(
     documents_BT: Tensor | None = None,
 ) -> Tensor:
     """See `reference.delta_rule`; on CUDA by the kernels of fla where they apply."""
-    fast = kernels if kernels.usable(q_BTHK, k_BTHK, v_BTHV, log_decay) else chunked
+    fast = kernels if kernels.usable(q_BTHK, k_BTHK, v_BTHV, log_decay, delta=True) else chunked
     return fast.delta_rule(q_BTHK, k_BTHK, v_BTHV, beta_BTH, log_decay, documents_BT)
 
 

@@ -20,7 +20,6 @@ import importlib.util
 import re
 import warnings
 from collections.abc import Callable
-from importlib import metadata
 from typing import Any
 
 import torch
@@ -41,14 +40,23 @@ SMALLEST = 16
 LARGEST_KEY = 256
 
 
-def usable(q_BTHK: Tensor, k_BTHK: Tensor, v_BTHV: Tensor, log_decay: Tensor | None = None) -> bool:
+def usable(
+    q_BTHK: Tensor,
+    k_BTHK: Tensor,
+    v_BTHV: Tensor,
+    log_decay: Tensor | None = None,
+    *,
+    delta: bool = False,
+) -> bool:
     """Says whether the kernels may take these: device, dtype, sizes, and fla is there.
 
+    `delta` is for the delta rule.
     Whether gradients of gradients are wanted does not matter, see `_Kernel`.
     """
     dtype, K, V = q_BTHK.dtype, q_BTHK.shape[-1], v_BTHV.shape[-1]
     # In float32 the delta rule without decay goes through the kernel with one.
-    scalar = dtype == torch.float32 if log_decay is None else log_decay.ndim == 3
+    by_scalar = delta and dtype == torch.float32
+    scalar = by_scalar if log_decay is None else log_decay.ndim == 3
     return (
         q_BTHK.is_cuda
         and dtype in DTYPES
@@ -96,7 +104,7 @@ def _wrong_on(device: torch.device) -> bool:
         return False
     if importlib.util.find_spec("tilelang") is not None:  # fla then takes its kernel
         return False
-    version = metadata.version("triton")
+    version = str(importlib.import_module("triton").__version__)
     first, mended = WRONG_ON_HOPPER
     wrong = first <= tuple(int(x) for x in re.findall(r"\d+", version)[:3]) < mended
     if wrong:
@@ -196,9 +204,9 @@ def _run(name: str, documents_BT: Tensor | None, **inputs: Tensor) -> Tensor:
     them.
     """
     V = inputs["v"].shape[-1]
-    inputs = {
-        key: F.pad(x, (0, x.shape[-1] % 2)) if x.ndim == 4 else x for key, x in inputs.items()
-    }
+    for key, x in inputs.items():
+        if x.ndim == 4 and x.shape[-1] % 2:
+            inputs[key] = F.pad(x, (0, 1))
     return _run_even(name, documents_BT, inputs)[..., :V]
 
 
