@@ -54,7 +54,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # Within it: no task.
     "lab.answering": {"records", "lab.link", "lab.loading", "lab.worker", "nn"},
     "lab.worker": {"records", "lab.loading", "verify", "nn"},
-    "lab.loading": {"lab.gate", "nn"},
+    "lab.loading": {"lab.gate", "lab.names", "nn"},
     "lab.gate": {"lab.names"},
     "lab.names": set(),
     "verify": {"records", "nn"},

@@ -27,7 +27,7 @@ from typing import Any, TypeGuard
 import torch
 from torch import Tensor, nn
 
-from move37.lab.names import SCOPES, Scope, bindings, member, module
+from move37.lab.names import SCOPES, Scope, bindings, member, module, statements
 
 # What a program may import; of move37, the operators only.
 IMPORTS = (
@@ -216,7 +216,7 @@ def check(tree: ast.Module) -> None:
     """Raises Refused if the program's text reaches for what it may not, with the first lines of it.
 
     What a program does without (`try: import triton` with an `except ImportError`) it has to do
-    without, and what it runs as a script only is left out: the tree is changed so.
+    without: the tree is changed so.
     """
     _leave_out(tree)
     reader = _Reader()
@@ -228,10 +228,9 @@ def check(tree: ast.Module) -> None:
 
 
 def _leave_out(tree: ast.Module) -> None:
-    for node in ast.walk(tree):
+    for node in statements(tree):
         if isinstance(node, ast.Try) and any(map(_catches_import, node.handlers)):
             node.body = [_unless_refused(one) for one in node.body]
-    tree.body = [one for one in tree.body if not _is_script(one)]
 
 
 def _catches_import(handler: ast.ExceptHandler) -> bool:
@@ -251,15 +250,6 @@ def _unless_refused(line: ast.stmt) -> ast.stmt:
         return line
     missing = ast.parse(f"raise ModuleNotFoundError({f'a candidate has no {names[0]}'!r})").body[0]
     return ast.fix_missing_locations(ast.copy_location(missing, line))
-
-
-def _is_script(line: ast.stmt) -> bool:
-    """Says whether it is `if __name__ == "__main__":`, which never holds here."""
-    return (
-        isinstance(line, ast.If)
-        and not line.orelse
-        and ast.unparse(line.test) == "__name__ == '__main__'"
-    )
 
 
 class _Reader:

@@ -20,6 +20,7 @@ from torch import nn
 
 from move37.lab import gate
 from move37.lab.gate import Refused as Refused
+from move37.lab.names import statements
 from move37.nn.interop import HEADS, WIDTHS, NoStandIn, adapt, stand_in
 from move37.nn.language_model import MixerFactory
 
@@ -43,13 +44,14 @@ def _parse(source: str) -> ast.Module:
     """
     tree = ast.parse(source, FILE)
     # What typing.TYPE_CHECKING is called here.
+    lines = statements(tree)
     names = {
         f"{alias.asname or alias.name}{suffix}"
-        for node in ast.walk(tree)
+        for node in lines
         for alias, suffix in _typing_imports(node)
     }
     names |= {"__name__ == '__main__'"}  # nor does anything run that a script keeps for itself
-    for node in ast.walk(tree):
+    for node in lines:
         if isinstance(node, ast.If) and ast.unparse(node.test) in names:
             node.body = [ast.copy_location(ast.Pass(), node.body[0])]
     return tree

@@ -37,6 +37,16 @@ def member(owner: ModuleType, name: str, may_import: MayImport) -> object:
         return module(f"{owner.__name__}.{name}", may_import)
 
 
+def statements(tree: ast.Module) -> list[ast.AST]:
+    """Returns the tree and all statements in it; most nodes are expressions, which take longer."""
+    found: list[ast.AST] = [tree]
+    for node in found:  # it grows
+        for block in ("body", "orelse", "finalbody", "handlers", "cases"):
+            if isinstance(inside := getattr(node, block, None), list):
+                found += inside
+    return found
+
+
 def _walk(nodes: Iterable[ast.AST]) -> Iterator[ast.AST]:
     """Yields these nodes and all below, outer ones first, but not the inside of other scopes."""
     left = [*nodes][::-1]
