@@ -11,8 +11,8 @@ is not the program's own; tensors whose operators would be the program's.
 Not covered: what values hold. A foreign object that comes from a call, or hangs on an object of
 PyTorch's, is known by its attribute's name only (`INNER`); a change of PyTorch that no text shows
 is seen when the next mixer is built, if it is still there and in a main namespace or a usual layer
-(`pytorch`); `self.__dict__` is let through for whatever is called self. This is a filter that gives a reason;
-the wall is the sandbox, and that numbers are measured from outside.
+(`pytorch`); `self.__dict__` is let through for whatever is called self. This is a filter that gives
+a reason; the wall is the sandbox, and that numbers are measured from outside.
 """
 
 import ast
