@@ -71,6 +71,16 @@ def verify(file: Path, level: Level, seed: int = 0, excused: tuple[str, ...] = (
     return Verdict(None, time.perf_counter() - started)
 
 
+def failure(task: tuple[Path, Level]) -> str | None:
+    """Returns the check that a mixer fails at a level."""
+    return verify(*task).failed
+
+
+def failures(file: Path) -> list[str | None]:
+    """Returns the checks that a mixer fails at the quick and at the full level."""
+    return [verify(file, "quick").failed, verify(file, "full").failed]
+
+
 def usual_tests_pass(file: Path) -> bool:
     """Says whether a mixer passes the rival: the tests that repositories usually have."""
     torch.manual_seed(0)
@@ -91,7 +101,6 @@ def usual_tests_pass(file: Path) -> bool:
 def flips(task: tuple[Path, int]) -> str | None:
     """Returns a word about the mixer if its verdict differs between the seeds."""
     file, seeds = task
-    torch.set_num_threads(1)
     verdicts = [verify(file, "quick", seed).failed for seed in range(seeds)]
     if len({verdict is None for verdict in verdicts}) == 1:
         return None
@@ -109,32 +118,37 @@ def main() -> None:
         print(text, file=sys.stderr, flush=True)
 
     cheats = [file for file in CHEATS if AFTER_TRAINING not in _told(file)]
-    caught = rival = 0
-    for file in cheats:
-        verdict = verify(file, level_of(file))
-        caught += verdict.failed is not None
-        rival += not usual_tests_pass(file)
-        if verdict.failed is None:
-            tell(f"not caught: {file.stem}")
-    passed = 0
-    for file in HONEST:
-        failures = [verify(file, level).failed for level in ("quick", "full")]
-        passed += failures == [None, None]
-        if failures != [None, None]:
-            tell(f"refused though honest: {file.stem} by {failures}")
     took: dict[Level, list[float]] = {"quick": [], "full": []}
     library = 0
-    for level, seconds in took.items():
+    for level, seconds in took.items():  # timed, so alone on the machine
         for file in MIXERS:
             verdict = verify(file, level, excused=("sub-quadratic",) * (file.stem in QUADRATIC))
             seconds.append(verdict.seconds)
             library += verdict.failed is None
             tell(f"{file.stem} {level} {verdict.seconds:.2f} s {verdict.failed or 'passed'}")
-    tasks = [(file, seeds) for file in (*cheats, *HONEST)]
-    with multiprocessing.get_context("spawn").Pool(os.cpu_count()) as pool:
-        flipped = [told for told in pool.imap(flips, tasks, chunksize=4) if told]
-    for told in flipped:
-        tell(f"flips: {told}")
+    with multiprocessing.get_context("spawn").Pool(os.cpu_count(), prepare) as pool:
+        caught = passed = 0
+        verdicts = pool.imap(failure, [(file, level_of(file)) for file in cheats])
+        for file, failed in zip(cheats, verdicts, strict=True):
+            caught += failed is not None
+            if failed is None:
+                tell(f"not caught: {file.stem}")
+        tell(f"{caught} of {len(cheats)} cheats are caught")
+        rival = len(cheats) - sum(pool.imap(usual_tests_pass, cheats))
+        both = pool.imap(failures, HONEST)
+        for file, failed_by in zip(HONEST, both, strict=True):
+            passed += failed_by == [None, None]
+            if failed_by != [None, None]:
+                tell(f"refused though honest: {file.stem} by {failed_by}")
+        tell(f"{passed} of {len(HONEST)} honest ones pass")
+        flipped = 0
+        tasks = [(file, seeds) for file in (*cheats, *HONEST)]
+        for done, told in enumerate(pool.imap(flips, tasks), start=1):
+            flipped += told is not None
+            if told:
+                tell(f"flips: {told}")
+            elif done % 20 == 0:
+                tell(f"{done} of {len(tasks)} mixers tried with {seeds} seeds")
     figures = {
         "cheats_total": len(cheats),
         "cheats_caught": caught,
@@ -148,7 +162,7 @@ def main() -> None:
         "full_seconds_per_mixer": mean(took["full"]),
         "full_seconds_worst": max(took["full"]),
         "seeds": seeds,
-        "flips": len(flipped),
+        "flips": flipped,
     }
     print(json.dumps({"bench": "verify", "machine": hardware(), "figures": figures}))
 
