@@ -96,12 +96,12 @@ def _models(
     for spec in specs:
         access.key(spec)  # a missing key is told before anything is measured
         ledger.check(spec)
-    client = Client(access, ledger, dice=random.Random(seed))
-    if not words.record:
-        yield client
-        return
-    with Recorder(client, words.record, access.scrub) as recorder:
-        yield recorder
+    with Client(access, ledger, dice=random.Random(seed)) as client:
+        if not words.record:
+            yield client
+            return
+        with Recorder(client, words.record, access.scrub) as recorder:
+            yield recorder
 
 
 class Payoffs:

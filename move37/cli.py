@@ -33,7 +33,7 @@ app = typer.Typer(
 PresetOption = Annotated[str, typer.Option("--preset", help="laptop, smoke.")]
 StoreOption = Annotated[
     Path | None,
-    typer.Option("--store", help="Store file. [default: runs/PRESET/store.sqlite]"),
+    typer.Option("--store", help="Store file.", show_default="runs/PRESET/store.sqlite"),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 SeedOption = Annotated[int, typer.Option(min=0, help="Seeds the search.")]
@@ -80,7 +80,7 @@ def run(
     preset: PresetOption = "laptop",
     store: StoreOption = None,
     experiments: Annotated[
-        int | None, typer.Option(min=1, help="Proposals to examine. [default: the preset's]")
+        int | None, typer.Option(min=1, help="Proposals to examine.", show_default="the preset's")
     ] = None,
     seed: SeedOption = 0,
     workers: Annotated[int, typer.Option(min=1, help="At a time.")] = 2,
@@ -515,7 +515,8 @@ def brief(
     preset: PresetOption = "laptop",
     store: StoreOption = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, help="Draw another parent. [default: the store's seed]")
+        int | None,
+        typer.Option(min=0, help="Draw another parent.", show_default="the store's seed"),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -539,7 +540,7 @@ def submit(
         str, typer.Option(help="Why it may help; an answer says it itself.")
     ] = "",
     name: Annotated[
-        str, typer.Option(help="Its name. [default: the answer's or the class's]")
+        str, typer.Option(help="Its name.", show_default="the answer's or the class's")
     ] = "",
     parent: Annotated[
         str, typer.Option(metavar="ID", help="What it descends from: id, number or name.")

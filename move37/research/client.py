@@ -1,27 +1,31 @@
 """Asks language models over the network: the one place where the world's failures are treated.
 
     answered                              Reply
-    the request is too long               TooLong
+    the request is too long               asked for a shorter answer, where that helps; else TooLong
+    more output than the model has        asked for less
     429, 408, 409, 425, 5xx, timeout,     asked again after a wait: as long as the answer says,
     connection lost, answer unreadable    else longer each time
     any other refusal (401, 403, 404,     ProviderFailed: what the model answered, without keys,
     no credit), or retries used up        and that the same command goes on
 
-Each attempt is reserved in the ledger and becomes one Call. The requests go through pydantic-ai,
+Each attempt is reserved in the ledger and becomes one Call. When the run ends, what is under way is
+given up, and raises Stopped. The requests go through pydantic-ai,
 with its own retries switched off, each over a connection of its own: threads share nothing.
 """
 
 import asyncio
+import contextlib
 import functools
 import importlib
 import random
 import re
+import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from move37.records import Call, InputError
 from move37.research.ledger import Ledger, Usage, estimate_tokens, price
@@ -30,6 +34,7 @@ from move37.research.models import (
     ModelSpec,
     ProviderFailed,
     Reply,
+    Stopped,
     TooLong,
     is_loopback,
     key_variables,
@@ -42,6 +47,7 @@ if TYPE_CHECKING:  # late: it takes more than a second
     from pydantic_ai.messages import ModelResponse
     from pydantic_ai.models import Model
 
+T = TypeVar("T")
 MISSING = "language models need the package pydantic-ai-slim: pip install 'move37[models]'"
 FIRST_WAIT_SECONDS = 2.0
 LONGEST_WAIT_SECONDS = 60.0
@@ -53,9 +59,23 @@ LIMITS = (
     r"tokens > (\d+) maximum",  # Anthropic
     r"maximum number of tokens allowed \((\d+)\)",  # Google
     r"n_ctx\W+(\d+)",  # llama.cpp
+    r"exceed context limit: \d+ \+ \d+ > (\d+)",  # Anthropic, with the answer
     r"context (?:length|window|size)\D{0,40}(\d+)",
 )
-TOO_LONG = r"context.length.exceeded|exceed.context.size|prompt is too long|" + "|".join(LIMITS)
+TOO_LONG = "|".join(
+    (
+        r"context.length.exceeded|exceeds?.(?:the.)?(?:available.)?context.size|prompt is too long",
+        *LIMITS,
+    )
+)
+# How they say that no answer may be so long; the number is the most tokens of one.
+OUTPUT_LIMITS = (
+    r"at most (\d+) (?:completion|output) tokens",  # OpenAI
+    r"max_tokens: \d+ > (\d+)",  # Anthropic
+    r"valid range of max_tokens is \[1, ?(\d+)\]",  # DeepSeek
+)
+LEAST_OUTPUT = 1_000  # tokens, below which no answer is worth asking for
+LAST_SECONDS = 5.0  # at the end of a run, for what is under way
 NOTHING = Usage(0, 0)
 _GOES_ON = "the same command goes on"
 _ADDRESS = f"with the right name and address {_GOES_ON}"
@@ -66,7 +86,7 @@ _CREDIT = f"when the account has credit again, {_GOES_ON}"
 class _Failure:
     """An attempt that brought no answer."""
 
-    kind: Literal["busy", "refused", "too long"]
+    kind: Literal["busy", "refused", "too long", "too much"]  # too much output is asked for
     told: str  # without keys
     usage: Usage | None = NOTHING  # None: the endpoint may have worked for it
     advice: str = f"{_GOES_ON} later"
@@ -90,7 +110,7 @@ class Client:
         ledger: Ledger,
         *,
         dice: random.Random,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], object] | None = None,  # None: until then, or the end of the run
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,  # seconds since 1970, for retry-after with a date
         attempts: int = 6,
@@ -100,12 +120,31 @@ class Client:
         self._access = access
         self._ledger = ledger
         self._dice = dice
-        self._sleep = sleep
+        self._stopped = threading.Event()
+        self._sleep = sleep or self._stopped.wait
         self._clock = clock
         self._now = now
         self._attempts = attempts
         self._timeout_seconds = timeout_seconds
         self._patience_seconds = patience_seconds
+        self._most_output: dict[str, int] = {}  # tokens, by model, as endpoints have said
+        self._changed = threading.Condition()
+        self._sending: set[tuple[asyncio.AbstractEventLoop, asyncio.Task[object]]] = set()
+        self._attempting = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Ends what other threads have under way, with Stopped, and waits until it is booked."""
+        self._stopped.set()
+        with self._changed:
+            for loop, task in self._sending:
+                loop.call_soon_threadsafe(task.cancel)
+            self._changed.wait_for(lambda: self._attempting == 0, LAST_SECONDS)
 
     def ask(
         self,
@@ -117,13 +156,19 @@ class Client:
         max_output_tokens: int,
         experiment: int | None = None,
     ) -> Reply:
-        """Returns the answer; raises TooLong, ProviderFailed, BudgetSpent or InputError."""
+        """Returns the answer; raises InputError, TooLong, ProviderFailed, BudgetSpent, Stopped."""
         attempt = 0
+        most = min(max_output_tokens, spec.max_output or max_output_tokens)
+        most = min(most, self._most_output.get(spec.name, most))
         while True:
             attempt += 1
-            result = self._attempt(spec, system, prompt, role, max_output_tokens, experiment)
+            result = self._attempt(spec, system, prompt, role, most, experiment)
             if isinstance(result, Reply):
                 return result
+            less = self._less_output(spec, result, estimate_tokens(system, prompt))
+            if less is not None and LEAST_OUTPUT <= less < most and attempt < self._attempts:
+                most = less
+                continue
             if result.kind == "too long":
                 raise TooLong(f"{spec.name}: {result.told}", result.limit_tokens)
             wait = self._wait_seconds(result, attempt)
@@ -131,9 +176,18 @@ class Client:
                 raise ProviderFailed(f"{spec.name} {why}: {result.told}: {result.advice}")
             self._sleep(wait)
 
+    def _less_output(self, spec: ModelSpec, failure: _Failure, input_tokens: int) -> int | None:
+        """Returns how many tokens of output the endpoint would take instead, if it said so."""
+        if failure.limit_tokens is None:
+            return None
+        if failure.kind == "too much":
+            self._most_output[spec.name] = failure.limit_tokens
+            return failure.limit_tokens
+        return failure.limit_tokens - input_tokens
+
     def _gives_up(self, failure: _Failure, attempt: int, wait: float) -> str:
         """Returns why the request is not sent again, "" if it is."""
-        if failure.kind == "refused":
+        if failure.kind in ("refused", "too much"):
             return "refused"
         if wait > self._patience_seconds:
             return f"asks to wait for {wait:.0f} s"
@@ -158,13 +212,65 @@ class Client:
         """Sends the request once; the ledger holds what that took, whatever came of it."""
         key, url = self._access.key(spec), self._access.url(spec)
         _require_library(spec)
+        with self._under_way():
+            return self._send_once(
+                spec, key, url, system, prompt, role, max_output_tokens, experiment
+            )
+
+    @contextlib.contextmanager
+    def _under_way(self) -> Iterator[None]:
+        """Within it, the end of the run waits; raises Stopped if that has come."""
+        with self._changed:
+            if self._stopped.is_set():
+                raise Stopped
+            self._attempting += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._attempting -= 1
+                self._changed.notify_all()
+
+    def _run(self, sending: Coroutine[Any, Any, T]) -> T:
+        """Returns what it gives; raises Stopped if the run ends before."""
+
+        async def cancellable() -> T:
+            task = asyncio.current_task()
+            assert task is not None
+            mine = (asyncio.get_running_loop(), task)
+            with self._changed:
+                self._sending.add(mine)
+                if self._stopped.is_set():
+                    task.cancel()
+            try:
+                return await sending
+            finally:
+                with self._changed:
+                    self._sending.discard(mine)
+
+        try:
+            return asyncio.run(cancellable())
+        except asyncio.CancelledError:
+            raise Stopped from None
+
+    def _send_once(
+        self,
+        spec: ModelSpec,
+        key: str | None,
+        url: str,
+        system: str,
+        prompt: str,
+        role: str,
+        max_output_tokens: int,
+        experiment: int | None,
+    ) -> Reply | _Failure:
         held = self._ledger.reserve(spec, estimate_tokens(system, prompt), max_output_tokens)
         # The worst case stands until the endpoint has said what it took.
         usage = Usage(held.input_tokens, held.output_tokens)
         dollars, failed = held.dollars, "interrupted"
         started = self._clock()
         try:
-            sent = asyncio.run(
+            sent = self._run(
                 _send(spec, key, url, system, prompt, max_output_tokens, self._timeout_seconds)
             )
             result = sent if isinstance(sent, _Answer) else self._failure(spec, sent)
@@ -186,7 +292,7 @@ class Client:
         if isinstance(result, _Failure):
             return result
         return Reply(
-            text=result.text,
+            text=self._access.scrub(result.text),
             finished=result.finished,
             input_tokens=call.input_tokens,
             output_tokens=call.output_tokens,
@@ -210,12 +316,14 @@ class Client:
             return _Failure("busy", told, usage=NOTHING if unsent else None)
         told, code = f"{error.status_code} {told}", error.status_code
         whole = f"{error.body} {error.provider_error_code} {error.provider_error_type}"
+        if code in (400, 422) and (most := _number(OUTPUT_LIMITS, whole)):
+            return _Failure("too much", told, limit_tokens=most)
         if (
             isinstance(error, raised.ModelContextWindowExceededError)
             or code == 413
             or (code in (400, 422) and re.search(TOO_LONG, whole, re.I))
         ):
-            return _Failure("too long", told, limit_tokens=_limit_tokens(whole))
+            return _Failure("too long", told, limit_tokens=_number(LIMITS, whole))
         if isinstance(error, raised.ModelQuotaExceededError):
             return _Failure("refused", told, advice=_CREDIT)
         if isinstance(error, raised.ModelAuthenticationError):
@@ -240,9 +348,9 @@ class Client:
             return seconds
 
 
-def _limit_tokens(text: str) -> int | None:
-    plain = text.replace(",", "")
-    found = (re.search(pattern, plain, re.I) for pattern in LIMITS)
+def _number(patterns: Iterable[str], text: str) -> int | None:
+    plain = re.sub(r"(?<=\d),(?=\d)", "", text)
+    found = (re.search(pattern, plain, re.I) for pattern in patterns)
     return next((int(match[1]) for match in found if match), None)
 
 
@@ -407,13 +515,32 @@ def _reach(spec: ModelSpec, access: Access, timeout_seconds: float) -> Reach:
         "anthropic": {"x-api-key": key or "", "anthropic-version": "2023-06-01"},
         "google": {"x-goog-api-key": key or ""},
     }.get(spec.provider, {"authorization": f"Bearer {key}"} if key else {})
+    if spec.provider == "openrouter":
+        url = base + "/key"  # its list of models is told to everybody
     try:
         with httpx2.Client(timeout=timeout_seconds, trust_env=not is_loopback(base)) as http:
             answer = http.get(url, headers=headers)
-    except httpx2.HTTPError as error:
+    except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
         told = str(error) or type(error).__name__
         return Reach(spec.name, False, f"no answer: {_short(access.scrub(told))}")
     if not answer.is_success:
         told = f"answers {answer.status_code} {answer.text}"
         return Reach(spec.name, False, _short(access.scrub(told)))
-    return Reach(spec.name, True, f"answers {'to its key' if key else 'without a key'}")
+    told = f"answers {'to its key' if key else 'without a key'}"
+    names = _listed(answer)
+    if names and spec.model not in names:
+        told += f"; its list of models has no {spec.model}"
+    return Reach(spec.name, True, told)
+
+
+def _listed(answer: "httpx2.Response") -> set[str]:
+    """Returns the names in an endpoint's list of models; nothing where it is read otherwise."""
+    try:
+        data = answer.json()
+    except ValueError:
+        return set()
+    found = data.get("data") or data.get("models") if isinstance(data, dict) else None
+    listed = (
+        [one for one in found or () if isinstance(one, dict)] if isinstance(found, list) else []
+    )
+    return {str(one.get("id") or one.get("name", "")).removeprefix("models/") for one in listed}

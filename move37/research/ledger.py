@@ -1,9 +1,10 @@
 """What the language models cost, and a limit that is kept before the money is spent.
 
 Before a call its worst case is reserved: the prompt's tokens, estimated from above, and all the
-output that it may have. If that does not fit beside what is spent and reserved, nothing is sent.
-Afterwards the endpoint's own count takes the place of the reservation. Where the endpoint gives
-none, or may have worked for an answer that never came, the worst case stands.
+output that it may have. If that does not fit beside what is spent, nothing is sent; if it does not
+fit beside what others have reserved, it waits until they know what they took. Afterwards the
+endpoint's own count takes the place of the reservation. Where the endpoint gives none, or may have
+worked for an answer that never came, the worst case stands.
 
 Not covered: a call in flight when the process is killed, and an endpoint that counts more than
 the estimate or ignores max_output_tokens; its count is taken, and the next call meets the limit.
@@ -135,9 +136,11 @@ class Ledger:
         self._max_nanos = None if max_dollars is None else round(max_dollars * NANO)
         self._max_tokens = max_tokens
         self._keep = keep
-        self._lock = threading.RLock()
+        self._changed = threading.Condition()
         self._nanos = 0  # spent and reserved
         self._tokens = 0
+        self._held_nanos = 0  # of these, reserved
+        self._held_tokens = 0
         for call in earlier:
             self._nanos += _nanos(call.dollars)
             self._tokens += call.input_tokens + call.output_tokens
@@ -161,36 +164,58 @@ class Ledger:
             )
 
     def reserve(self, spec: ModelSpec, input_tokens: int, output_tokens: int) -> Reservation:
-        """Holds back the worst case of a call; raises BudgetSpent if it does not fit."""
+        """Holds back the worst case of a call; raises BudgetSpent if it does not fit.
+
+        Blocks while only what others have reserved is in the way.
+        """
         self.check(spec)
         dollars = worst_price(spec, input_tokens, output_tokens)
         nanos, tokens = _nanos(dollars), input_tokens + output_tokens
-        with self._lock:
-            if self._max_nanos is not None and self._nanos + nanos > self._max_nanos:
-                left, limit = self._max_nanos - self._nanos, self._max_nanos / NANO
+        with self._changed:
+            while not self._fits(nanos, tokens) and self._fits(
+                nanos - self._held_nanos, tokens - self._held_tokens
+            ):
+                self._changed.wait()
+            spent_nanos = self._nanos - self._held_nanos
+            if self._max_nanos is not None and spent_nanos + nanos > self._max_nanos:
+                left, limit = self._max_nanos - spent_nanos, self._max_nanos / NANO
                 raise BudgetSpent(
                     f"the next call to {spec.name} may cost ${nanos / NANO:.4f}, and"
                     f" ${max(left, 0) / NANO:.4f} of --max-dollars {limit:g} are left:"
                     " with a higher limit the same command goes on"
                 )
-            if self._max_tokens is not None and self._tokens + tokens > self._max_tokens:
-                left = max(self._max_tokens - self._tokens, 0)
+            spent = self._tokens - self._held_tokens
+            if self._max_tokens is not None and spent + tokens > self._max_tokens:
+                left = max(self._max_tokens - spent, 0)
                 raise BudgetSpent(
                     f"the next call to {spec.name} may take {tokens} tokens, and {left} of"
                     f" --max-tokens {self._max_tokens} are left:"
                     " with a higher limit the same command goes on"
                 )
-            self._nanos += nanos
-            self._tokens += tokens
+            self._hold(nanos, tokens)
         return Reservation(input_tokens, output_tokens, dollars)
 
     def settle(self, held: Reservation, call: Call) -> None:
         """Puts the call in the place of its reservation, and keeps it."""
-        with self._lock:
-            self._nanos += _nanos(call.dollars) - _nanos(held.dollars)
+        with self._changed:
+            self._hold(-_nanos(held.dollars), -held.input_tokens - held.output_tokens)
+            self._nanos += _nanos(call.dollars)
             self._tokens += call.input_tokens + call.output_tokens
-            self._tokens -= held.input_tokens + held.output_tokens
+            self._changed.notify_all()
             self._keep(call)
+
+    def _fits(self, nanos: int, tokens: int) -> bool:
+        """Says whether so much more, beside what is spent and reserved, is within the limits."""
+        fits_dollars = self._max_nanos is None or self._nanos + nanos <= self._max_nanos
+        return fits_dollars and (
+            self._max_tokens is None or self._tokens + tokens <= self._max_tokens
+        )
+
+    def _hold(self, nanos: int, tokens: int) -> None:
+        self._nanos += nanos
+        self._tokens += tokens
+        self._held_nanos += nanos
+        self._held_tokens += tokens
 
 
 def _nanos(dollars: float | None) -> int:

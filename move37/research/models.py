@@ -23,6 +23,7 @@ from typing import Any, NamedTuple, Protocol
 
 from move37.records import InputError, RunFailed
 
+LEAST_KEY = 6  # characters
 FORMS = "openai:NAME, anthropic:NAME, google:NAME, openrouter:NAME or http://HOST:PORT/v1#NAME"
 
 
@@ -60,6 +61,7 @@ class ModelSpec:
     output_dollars_per_million: float | None = None
     roles: tuple[str, ...] = ()  # empty: all
     key_env: str = ""  # the variable that holds its key; empty: the provider's usual one
+    max_output: int | None = None  # tokens of one answer; None: as many as the role may have
 
     def __post_init__(self) -> None:
         _check_name(self.name)
@@ -70,6 +72,9 @@ class ModelSpec:
         if len(known) == 1 or not all(math.isfinite(price) and price >= 0 for price in known):
             told = f"expected the price of input and of output, 0 or more, got {prices}"
             raise InputError(f"{self.name}: {told}: give both or neither")
+        if self.max_output is not None and self.max_output < 1:
+            told = f"expected max_output of 1 token or more, got {self.max_output}"
+            raise InputError(f"{self.name}: {told}")
         if not re.fullmatch(r"\w*", self.key_env, re.ASCII):
             # A key that was put here by mistake is not repeated.
             told = "expected the name of a variable in key_env, got something else"
@@ -134,16 +139,26 @@ def _check_name(name: str) -> None:
 def parse_model(text: str) -> ModelSpec:
     """Returns the model that the command line names.
 
-    NAME[,weight=2][,input=DOLLARS][,output=DOLLARS][,roles=a+b][,key_env=VARIABLE]; prices are
-    in dollars per million tokens. Raises InputError for anything else.
+    NAME[,weight=2][,input=DOLLARS][,output=DOLLARS][,roles=a+b][,key_env=VARIABLE]
+    [,max_output=TOKENS]; prices are in dollars per million tokens. Raises InputError for anything
+    else.
     """
     long = {"input": "input_dollars_per_million", "output": "output_dollars_per_million"}
     name, *options = (part.strip() for part in text.split(","))
     data: dict[str, Any] = {"name": name}
     for option in options:
         key, equals, value = option.partition("=")
-        if not equals or key not in ("weight", "input", "output", "roles", "key_env"):
-            told = "expected weight=, input=, output=, roles= or key_env= after the model"
+        if not equals or key not in (
+            "weight",
+            "input",
+            "output",
+            "roles",
+            "key_env",
+            "max_output",
+        ):
+            told = (
+                "expected weight=, input=, output=, roles=, key_env= or max_output= after the model"
+            )
             raise InputError(f"{told}, got {key!r} in that of {name!r}")
         if key == "roles":
             data[key] = value.split("+")
@@ -151,7 +166,8 @@ def parse_model(text: str) -> ModelSpec:
             data[key] = value
         else:
             try:
-                data[long.get(key, key)] = float(value)
+                number = int(value) if key == "max_output" else float(value)
+                data[long.get(key, key)] = number
             except ValueError:
                 raise InputError(f"{name}: expected a number in {key}=, got {value!r}") from None
     return _spec(data, name)
@@ -197,6 +213,8 @@ def _spec(data: object, place: str) -> ModelSpec:
             fine = isinstance(value, list) and all(isinstance(x, str) and x for x in value)
         elif key in ("name", "key_env"):
             fine = isinstance(value, str)
+        elif key == "max_output":
+            fine = isinstance(value, int) and not isinstance(value, bool)
         else:
             fine = isinstance(value, int | float) and not isinstance(value, bool)
         if not fine:
@@ -261,8 +279,12 @@ class Access:
         return self._values.get(PROVIDERS[spec.provider].url_variable, spec.url)
 
     def scrub(self, text: str) -> str:
-        """Returns the text with every known key replaced by ***."""
+        """Returns the text with every known key replaced by ***.
+
+        What is shorter than LEAST_KEY stands for no key, as OPENAI_API_KEY=none, and may be a word.
+        """
         keys = {self._values[name] for name in self._secret if name in self._values}
+        keys = {key for key in keys if len(key) >= LEAST_KEY}
         forms = keys | {urllib.parse.quote(key, safe="") for key in keys}
         for key in sorted(forms, key=len, reverse=True):  # a key may hold another
             text = text.replace(key, "***")
@@ -330,6 +352,10 @@ class ProviderFailed(RunFailed):
     """A model refused for good, or did not answer after all retries."""
 
 
+class Stopped(Exception):
+    """The run is over: nobody waits for the answer any more."""
+
+
 class TooLong(RunFailed):
     """The request does not fit into the model: a shorter one may."""
 
@@ -351,5 +377,5 @@ class LanguageModels(Protocol):
         max_output_tokens: int,
         experiment: int | None = None,
     ) -> Reply:
-        """Returns the answer; raises TooLong, ProviderFailed, BudgetSpent or InputError."""
+        """Returns the answer; raises InputError, TooLong, ProviderFailed, BudgetSpent, Stopped."""
         ...

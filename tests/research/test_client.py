@@ -18,6 +18,7 @@ from move37.research.models import (
     ModelSpec,
     ProviderFailed,
     Reply,
+    Stopped,
     TooLong,
     parse_model,
 )
@@ -447,3 +448,106 @@ def test_a_model_without_its_key_is_not_reachable() -> None:
     spec = parse_model("openai:gpt-5")
     (found,) = reachable([spec], Access.read([spec], {}))
     assert (found.fine, "OPENAI_API_KEY" in found.told) == (False, True)
+
+
+# ---------------------------------------------------------------- the length of an answer
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "max_tokens is too large: 100. This model supports at most 64 completion tokens",
+        "max_tokens: 100 > 64, which is the maximum allowed number of output tokens",
+        "Invalid max_tokens value, the valid range of max_tokens is [1, 64]",
+    ],
+)
+def test_less_output_is_asked_for_where_the_model_has_less(
+    told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "LEAST_OUTPUT", 10)
+    with Server(refusal(400, told), answer("hi"), answer("again")) as server:
+        talk = Talk(server)
+        assert [talk.ask().text, talk.ask().text] == ["hi", "again"]
+    assert [request.data["max_tokens"] for request in server.requests] == [100, 64, 64]
+    assert talk.waits == []
+
+
+def test_less_output_is_asked_for_where_the_context_has_no_room(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(client, "LEAST_OUTPUT", 10)
+    length = WORST[0] + 40
+    told = f"This model's maximum context length is {length} tokens. You requested {length + 60}"
+    with Server(refusal(400, told), answer("hi")) as server:
+        assert Talk(server).ask().text == "hi"
+    assert server.requests[1].data["max_tokens"] == 40
+
+
+def test_a_model_has_no_longer_answers_than_its_user_allows() -> None:
+    with Server(answer("hi")) as server:
+        Talk(server, name=f"{server.url}#qwen3,max_output=50").ask()
+    assert server.requests[0].data["max_tokens"] == 50
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "input length and `max_tokens` exceed context limit: 188240 + 21333 > 200000",
+        "the request exceeds the available context size, try increasing it",
+    ],
+)
+def test_a_request_beyond_the_context_is_too_long(told: str) -> None:
+    long = "x" * 900_000
+    with Server(refusal(400, told)) as server, pytest.raises(TooLong):
+        Talk(server).ask(long)
+
+
+# ---------------------------------------------------------------- the end of a run
+
+
+def test_the_end_of_a_run_ends_what_is_under_way() -> None:
+    released = threading.Event()
+    with Server(answer("hi", after=released)) as server:
+        talk = Talk(server)
+        raised: list[BaseException] = []
+        thread = threading.Thread(target=lambda: raised.append(_raised_by(talk)))
+        thread.start()
+        while not server.requests:
+            thread.join(0.01)
+        talk.client.close()
+        assert [call.failed for call in talk.calls] == ["interrupted"]
+        thread.join()
+        released.set()
+    assert isinstance(raised[0], Stopped)
+
+
+def test_after_the_end_of_a_run_nothing_is_sent_or_booked() -> None:
+    with Server() as server:
+        talk = Talk(server)
+        talk.client.close()
+        with pytest.raises(Stopped):
+            talk.ask()
+    assert server.requests == talk.calls == []
+
+
+def test_the_end_of_a_run_ends_the_wait_for_another_try() -> None:
+    with Server(refusal(429, "slow", retry_after="60")) as server:
+        talk = Talk(server)
+        patient = Client(talk.access, Ledger(), dice=random.Random(0))
+        threading.Timer(0.2, patient.close).start()
+        with pytest.raises(Stopped):
+            patient.ask(talk.spec, "", "hello", role="judge", max_output_tokens=100)
+    assert len(server.requests) == 1
+
+
+def _raised_by(talk: Talk) -> BaseException:
+    try:
+        talk.ask()
+    except Stopped as error:
+        return error
+    raise AssertionError
+
+
+def test_a_key_that_an_answer_repeats_is_taken_out() -> None:
+    with Server(answer(f"your key is {KEY}")) as server:
+        assert Talk(server).ask().text == "your key is ***"

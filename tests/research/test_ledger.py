@@ -94,11 +94,26 @@ def test_a_refused_call_holds_nothing_back() -> None:
     assert ledger.tokens == ledger.dollars == 0
 
 
-def test_calls_in_flight_count() -> None:
+@pytest.mark.parametrize(("took", "fits"), [(10, True), (1000, False)])
+def test_what_fits_beside_what_is_spent_waits_for_calls_in_flight(took: int, fits: bool) -> None:
     ledger = Ledger(max_tokens=2000)
-    ledger.reserve(PRICED, 1000, 100)
-    with pytest.raises(BudgetSpent, match="900 of --max-tokens 2000 are left"):
-        ledger.reserve(PRICED, 1000, 100)
+    held = ledger.reserve(PRICED, 1000, 100)
+    told: list[str] = []
+
+    def spend() -> None:
+        try:
+            ledger.reserve(PRICED, 1000, 100)
+            told.append("reserved")
+        except BudgetSpent as error:
+            told.append(str(error))
+
+    thread = threading.Thread(target=spend)
+    thread.start()
+    thread.join(0.1)
+    assert told == []
+    ledger.settle(held, call(took, 100, 0.0))
+    thread.join()
+    assert told == ["reserved"] if fits else "900 of --max-tokens 2000 are left" in told[0]
 
 
 def test_the_true_usage_takes_the_place_of_the_reservation() -> None:
