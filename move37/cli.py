@@ -33,7 +33,7 @@ app = typer.Typer(
 PresetOption = Annotated[str, typer.Option("--preset", help="laptop, smoke.")]
 StoreOption = Annotated[
     Path | None,
-    typer.Option("--store", help="Store file.", show_default="runs/PRESET/store.sqlite"),
+    typer.Option("--store", help="Store file; else below runs/."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 SeedOption = Annotated[int, typer.Option(min=0, help="Seeds the search.")]
@@ -80,7 +80,7 @@ def run(
     preset: PresetOption = "laptop",
     store: StoreOption = None,
     experiments: Annotated[
-        int | None, typer.Option(min=1, help="Proposals to examine.", show_default="the preset's")
+        int | None, typer.Option(min=1, help="Proposals; else the preset's.")
     ] = None,
     seed: SeedOption = 0,
     workers: Annotated[int, typer.Option(min=1, help="At a time.")] = 2,

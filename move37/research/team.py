@@ -16,7 +16,9 @@ no answer can be had, what is computed stands.
 """
 
 import functools
+import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from move37.knowledge.retrieval import Embedder, Library, StaticEmbedder
@@ -103,7 +105,11 @@ class Team:
                 told = again(reply, str(error))
                 reason = str(error)
                 continue
-            return proposal_of(answer, spec.name, prompt(part.role).version)
+            proposal = proposal_of(answer, spec.name, prompt(part.role).version)
+            repaired = _to_repair(brief)
+            return (
+                proposal if repaired is None else _of_the_same_idea(proposal, repaired, reply.text)
+            )
         unread = Proposal("Unread", f"An answer of {spec.name}.", reply.text, spec.name)
         raise NoProposal(unread, Rejected("answer", reason))
 
@@ -114,9 +120,10 @@ class Team:
         tried: Sequence[tuple[int, Proposal]],
         history: Sequence[Record] = (),
     ) -> Rejected | None:
-        """Refuses an idea that was tried in another program; a repair keeps its idea."""
-        repaired = brief.failures and not _is_new(brief.failures[-1])
-        if repaired or not self._asker.plays(novelty_judge.ROLE):
+        """Refuses an idea that was tried in another program; a repair may keep its own."""
+        repaired = _to_repair(brief)
+        keeps = repaired and repaired.candidate.proposal.motivation == proposal.motivation
+        if keeps or not self._asker.plays(novelty_judge.ROLE):
             return None
         return novelty_judge.known_idea(self._asker, brief, proposal, tried, self._ideas, history)
 
@@ -145,13 +152,13 @@ class Team:
         return useless | {one.experiment for one in notes.judgements()}
 
     def _part(self, brief: Brief) -> Part:
-        last = brief.failures[-1] if brief.failures else None
-        if last and not _is_new(last):
+        last = _to_repair(brief)
+        if last is not None:
             proposal = last.candidate.proposal
             values = {
                 "operators": operators(),
                 "failure": failure(last),
-                "earlier": [failure(one) for one in brief.failures[:-1]],
+                "earlier": [failure(one) for one in brief.failures if one is not last],
                 "name": proposal.name,
                 "motivation": proposal.motivation,
                 "source": proposal.source,
@@ -164,10 +171,32 @@ class Team:
         return Part("researcher", given, _source(brief.parent))
 
 
-def _is_new(record: Record) -> bool:
-    """Says whether the next attempt has to be another idea, not a repair."""
+def _to_repair(brief: Brief) -> Record | None:
+    """Returns the attempt whose program is mended next; None if another idea is due.
+
+    An answer that could not be read is no program, and says nothing about the one before it.
+    """
+    read = [one for one in brief.failures if _refused_by(one) != "answer"]
+    return read[-1] if read and _refused_by(read[-1]) != "novelty" else None
+
+
+def _refused_by(record: Record) -> str:
     outcome = record.outcome
-    return isinstance(outcome, Rejected) and outcome.check in ("novelty", "answer")
+    return outcome.check if isinstance(outcome, Rejected) else ""
+
+
+# What an answer calls its motivation; other prose is about the repair.
+_SAYS_WHY = re.compile(r"""(?im)^[\s*_#>"'-]*motivation\b""")
+
+
+def _of_the_same_idea(proposal: Proposal, repaired: Record, text: str) -> Proposal:
+    """Returns a repair with the motivation and the sources of what it mends, but for new ones."""
+    old = repaired.candidate.proposal
+    return replace(
+        proposal,
+        motivation=proposal.motivation if _SAYS_WHY.search(text) else old.motivation,
+        knowledge=proposal.knowledge or old.knowledge,
+    )
 
 
 def _source(record: Record | None) -> str | None:

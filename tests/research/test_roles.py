@@ -185,10 +185,17 @@ def test_attempts_of_the_same_experiment_are_not_compared_with(play: Start) -> N
     assert not played.server.requests
 
 
-def test_nobody_is_asked_about_a_repair(play: Start) -> None:
+def test_nobody_is_asked_about_a_repair_of_the_same_idea(play: Start) -> None:
     played = novelty(play, said(same=True))
-    assert played.team.known(brief(rejected("Mine")), MINE, TRIED) is None
+    first = rejected("Mine")
+    repair = replace(MINE, motivation=first.candidate.proposal.motivation)
+    assert played.team.known(brief(first), repair, TRIED) is None
     assert not played.server.requests
+
+
+def test_a_repair_with_another_idea_is_asked_about(play: Start) -> None:
+    played = novelty(play, said(same=True, **{"as": "Forgets"}, why="Alike."))
+    assert played.team.known(brief(rejected("Mine")), MINE, TRIED) is not None
 
 
 def test_nobody_is_asked_where_no_model_plays_the_role(play: Start) -> None:

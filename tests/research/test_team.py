@@ -122,6 +122,31 @@ def test_a_proposal_has_name_motivation_program_and_its_model(play: Callable[...
     )
 
 
+def test_a_repair_without_a_motivation_keeps_that_of_what_it_mends(
+    play: Callable[..., Play],
+) -> None:
+    played = play(answer(f"Sure! I removed the look-ahead.\n\n```python\n{program(2)}```\n"))
+    leaking = Proposal("Leaks", "To scale.", program(1, leaks=True), "m", knowledge=("delta-net",))
+    repair = played.team.propose(brief(refused(leaking)))
+    assert (repair.motivation, repair.knowledge) == ("To scale.", ("delta-net",))
+
+
+def test_a_repair_may_have_a_motivation_of_its_own(play: Callable[..., Play]) -> None:
+    played = play(told(2))
+    leaking = Proposal("Leaks", "To hear all.", program(1, leaks=True), "m")
+    assert played.team.propose(brief(refused(leaking))).motivation == "It scales by 2."
+
+
+def test_a_program_is_mended_further_after_a_repair_that_could_not_be_read(
+    play: Callable[..., Play],
+) -> None:
+    played = play(told(2))
+    leaking = Proposal("Leaks", "To hear all.", program(1, leaks=True), "m")
+    unread = Proposal("Unread", "An answer.", "hm", "m")
+    played.team.propose(brief(refused(leaking), refused(unread, "answer")))
+    assert "Its motivation: To hear all." in played.server.requests[0].body
+
+
 def test_what_was_refused_goes_to_the_engineer_with_the_evidence(
     play: Callable[..., Play],
 ) -> None:
