@@ -17,7 +17,7 @@ from torch import Tensor
 
 from move37.nn.counting import Work
 from move37.records import CheckResult
-from move37.verify.subject import FILE, Subject, failed, line_in, passed, run
+from move37.verify.subject import FILE, Subject, failed, in_short, line_in, passed, run
 
 SHORT, LONG, FULL_LONG = 256, 1024, 4096
 MOST_CALLS = 20_000  # of operators, for which it is not too dear to ask which line each belongs to
@@ -133,7 +133,18 @@ def _grown(before: Work, after: Work, kind: str, short: int, long: int) -> _Grow
 
 
 def _where(subject: Subject, grown: _Growth, mode: Mode) -> str:
-    """Says at which line of the program it grows most, as "; line 12: y = f(x)", if it is known."""
+    """Says at which line of the program it grows most, as "; line 12: y = f(x)", if it is known.
+
+    What was found stands, whatever goes wrong in this second count.
+    """
+    try:
+        line = _line_that_grows(subject, grown, mode)
+    except Exception as error:  # noqa: BLE001  the program's, or one of the machinery that asks it
+        return f"; where, is not known: {in_short(error)}"
+    return f"; {line}" if line else ""
+
+
+def _line_that_grows(subject: Subject, grown: _Growth, mode: Mode) -> str:
     lengths, calls = (grown.short, grown.long), 0
     saved = grown.kind == "saved"
     for backward in (False, True):  # which line an operator is the gradient of is dear to know
@@ -157,7 +168,7 @@ def _where(subject: Subject, grown: _Growth, mode: Mode) -> str:
         }
         worst = max(excess, key=excess.__getitem__, default="")
         if worst and excess[worst] > 0:
-            return f"; {worst}"
+            return worst
     return ""
 
 

@@ -527,7 +527,8 @@ def test_after_the_end_of_a_run_nothing_is_sent_or_booked() -> None:
         talk.client.close()
         with pytest.raises(Stopped):
             talk.ask()
-    assert server.requests == talk.calls == []
+    assert server.requests == []
+    assert talk.calls == []
 
 
 def test_the_end_of_a_run_ends_the_wait_for_another_try() -> None:

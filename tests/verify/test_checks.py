@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from move37.lab.loading import load_program
 from move37.records import Level
-from move37.verify import CHECKS, Subject
+from move37.verify import CHECKS, Subject, complexity
 
 TESTS = Path(__file__).parents[1]
 CHEATS = sorted(file for file in (TESTS / "cheats").glob("[a-z]*.py"))
@@ -205,6 +205,19 @@ def test_saved_memory_that_grows_is_told_with_its_line() -> None:
     )
     subject = Subject(load_program(source).make, 32, 2)
     assert "; line 11: x_BTD = x_BTD + 0" in CHECKS["memory"](subject).evidence
+
+
+def test_growth_is_told_where_the_search_for_its_line_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*given: object) -> None:
+        raise MemoryError("no more")
+
+    monkeypatch.setattr(complexity, "_Lines", fail)
+    subject = subject_of(TESTS / "cheats" / "quadratic_by_pairwise_difference.py")
+    told = CHECKS["sub-quadratic"](subject).evidence
+    assert "per token at T=256" in told
+    assert told.endswith("where, is not known: MemoryError: no more")
 
 
 @pytest.mark.parametrize(
