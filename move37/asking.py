@@ -29,6 +29,8 @@ from move37.search.board import Board
 from move37.search.fitness import Unscaled
 from move37.store.store import Store
 
+PROPOSE = ("researcher", "engineer")  # the roles that write programs
+
 
 @dataclass(frozen=True)
 class Words:
@@ -105,39 +107,43 @@ def _models(
 
 
 class Payoffs:
-    """What each experiment of a model cost, and brought: the share that it leaves behind.
+    """What the proposals of a model cost, and brought: the share that an experiment leaves behind.
 
-    An experiment that was not measured brought nothing.
+    That goes to the model whose program was measured; another that proposed in the same experiment
+    has its costs alone, as all have where nothing was measured. Opinions are not counted: they
+    bring nothing of their own, and whom they cost is not who proposed.
     """
 
     def __init__(self, store: Store, history: History) -> None:
         """`history` is what the store holds, and grows with it."""
         self._store, self._history = store, history
-        self._calls, self._spent = 0, dict[int, float]()
+        self._calls, self._spent = 0, dict[tuple[int, str], float | None]()
         self._lock = threading.Lock()
 
     def __call__(self) -> list[Payoff]:
-        """Returns the payoff of every experiment for which a model was asked."""
+        """Returns the payoffs of all experiments for which models were asked."""
         with self._lock:
             new = self._store.calls(after=self._calls)
             self._calls += len(new)
             for call in new:
-                if call.experiment is not None:
-                    spent = self._spent.get(call.experiment, 0.0)
-                    self._spent[call.experiment] = spent + (call.dollars or 0.0)
-            due = sorted(self._spent.items())
+                if call.experiment is not None and call.role in PROPOSE:
+                    asked = call.experiment, call.model
+                    spent = self._spent.get(asked, 0.0)
+                    if spent is not None:  # one price that is not known, and the sum is not
+                        spent = None if call.dollars is None else spent + call.dollars
+                    self._spent[asked] = spent
+            due = sorted(self._spent.items(), key=lambda item: item[0])
         board = Board(self._history)
         try:
             fittest = board.fittest(len(self._history), "noise")
         except Unscaled:
             fittest = []
         places = {board.result(one).experiment: place for place, one in enumerate(fittest)}
-        return [
-            Payoff(
-                records[-1].candidate.proposal.origin,
-                spent,
-                1 - places[experiment] / len(fittest) if experiment in places else 0.0,
-            )
-            for experiment, spent in due
-            if (records := self._history.experiment(experiment))
-        ]
+        payoffs = []
+        for (experiment, model), dollars in due:
+            records = self._history.experiment(experiment)
+            if records:
+                mine = experiment in places and records[-1].candidate.proposal.origin == model
+                gain = 1 - places[experiment] / len(fittest) if mine else 0.0
+                payoffs.append(Payoff(model, dollars, gain))
+        return payoffs

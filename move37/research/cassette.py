@@ -1,19 +1,26 @@
 """Exchanges with language models, kept as JSON lines and replayed exactly.
 
-A request is its text: model, role, limit, system and prompt. The same request, asked again, has
-the next of its recorded answers. Answers, and refusals of what is too long, are on the cassette;
-failures of the network and of the budget are not. Keys are never on it.
+A request is its experiment and its text: model, role, limit, system and prompt. The same request,
+asked again in one experiment, has the next of its recorded answers, so it does not matter in which
+order the workers ask. Failures are on the cassette as answers are, and so is which model was
+chosen. A run that was killed asks about an unfinished experiment again when it goes on: of what
+several sessions were answered, the last counts. Keys are never on a cassette.
+
+Not covered: a cassette of an older version has no experiments, and is right for one worker only.
 """
 
+import copy
 import hashlib
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
-from move37.records import InputError, from_json, to_json
-from move37.research.models import LanguageModels, ModelSpec, Reply, TooLong
+from move37.records import InputError, RunFailed, from_json, to_json
+from move37.research.ledger import BudgetSpent
+from move37.research.models import LanguageModels, ModelSpec, ProviderFailed, Reply, TooLong
 
 
 @dataclass(frozen=True)
@@ -22,6 +29,21 @@ class Refusal:
 
     told: str
     limit_tokens: int | None
+
+
+@dataclass(frozen=True)
+class Failure:
+    """No answer came, for this reason."""
+
+    kind: Literal["ProviderFailed", "BudgetSpent", "RunFailed"]
+    told: str
+
+    @property
+    def error(self) -> RunFailed:
+        """Returns what was raised."""
+        if self.kind == "ProviderFailed":
+            return ProviderFailed(self.told)
+        return BudgetSpent(self.told) if self.kind == "BudgetSpent" else RunFailed(self.told)
 
 
 @dataclass(frozen=True)
@@ -54,18 +76,35 @@ class Exchange:
 
     request: str  # hash
     asked: Asked
-    answer: Reply | Refusal
+    answer: Reply | Refusal | Failure
+    experiment: int | None = None
+    session: int = 0  # from 1; 0: of an older version
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which model was chosen for an attempt, as `chooser` names it: one line of a cassette."""
+
+    role: str
+    dice: str
+    model: str
+    session: int
 
 
 class Recorder:
     """Asks another, and appends each exchange to a cassette."""
 
     def __init__(self, models: LanguageModels, path: Path, scrub: Callable[[str], str]) -> None:
-        """Goes on behind what the cassette holds; a line that was cut by a kill is taken away."""
+        """Goes on behind what the cassette holds; a line that was cut by a kill is taken away.
+
+        Raises InputError for a file that is no cassette.
+        """
         self._models = models
         self._scrub = scrub
         self._lock = threading.Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
+        earlier = _read(path) if path.exists() else []
+        self._session = 1 + max((line.session for line in earlier), default=0)
         self._file = path.open("ab+")
         self._file.seek(0)
         whole = self._file.read().rfind(b"\n") + 1
@@ -87,7 +126,7 @@ class Recorder:
         max_output_tokens: int,
         experiment: int | None = None,
     ) -> Reply:
-        """Returns the other's answer, which is on the cassette by then."""
+        """Returns the other's answer, or raises its failure, which is on the cassette by then."""
         asked = Asked(spec.name, role, max_output_tokens, system, prompt)
         try:
             reply = self._models.ask(
@@ -98,18 +137,44 @@ class Recorder:
                 max_output_tokens=max_output_tokens,
                 experiment=experiment,
             )
-        except TooLong as error:
-            self._append(asked, Refusal(self._scrub(str(error)), error.limit_tokens))
+        except RunFailed as error:
+            self._keep(self._exchange(asked, self._failure(error), experiment))
             raise
-        self._append(asked, replace(reply, text=self._scrub(reply.text)))
+        answer = replace(reply, text=self._scrub(reply.text))
+        self._keep(self._exchange(asked, answer, experiment))
         return reply
 
-    def _append(self, asked: Asked, answer: Reply | Refusal) -> None:
+    def choose(self, role: str, dice: str, draw: Callable[[], ModelSpec]) -> ModelSpec:
+        """Returns the model that is drawn, which is on the cassette by then."""
+        spec = draw()
+        self._keep(Choice(role, dice, spec.name, self._session))
+        return spec
+
+    def of(self, models: LanguageModels) -> "Recorder":
+        """Returns a recorder that asks these, and writes to the same cassette."""
+        other = copy.copy(self)
+        other._models = models
+        return other
+
+    def _failure(self, error: RunFailed) -> Refusal | Failure:
+        told = self._scrub(str(error))
+        if isinstance(error, TooLong):
+            return Refusal(told, error.limit_tokens)
+        if isinstance(error, ProviderFailed):
+            return Failure("ProviderFailed", told)
+        return Failure("BudgetSpent" if isinstance(error, BudgetSpent) else "RunFailed", told)
+
+    def _exchange(
+        self, asked: Asked, answer: Reply | Refusal | Failure, experiment: int | None
+    ) -> Exchange:
         # The hash is that of the request as it was; what is readable goes through the scrubber.
         system, prompt = self._scrub(asked.system), self._scrub(asked.prompt)
-        exchange = Exchange(asked.hash, replace(asked, system=system, prompt=prompt), answer)
+        readable = replace(asked, system=system, prompt=prompt)
+        return Exchange(asked.hash, readable, answer, experiment, self._session)
+
+    def _keep(self, line: Exchange | Choice) -> None:
         with self._lock:
-            self._file.write(to_json(exchange).encode() + b"\n")
+            self._file.write(to_json(line).encode() + b"\n")
             self._file.flush()
 
 
@@ -120,21 +185,17 @@ class Player:
         """Reads the cassette; raises InputError if it is none."""
         self._path = path
         self._lock = threading.Lock()
-        self._played: Counter[str] = Counter()
-        self._answers: dict[str, list[Reply | Refusal]] = {}
-        self._requests: dict[str, Asked] = {}
-        try:
-            text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path}: expected a cassette of exchanges: {error}") from None
-        for number, line in enumerate(text[: text.rfind("\n") + 1].split("\n")[:-1], start=1):
-            try:
-                exchange = from_json(Exchange, line)
-            except ValueError as error:
-                told = "expected an exchange, as a recorder writes it"
-                raise InputError(f"{path}, line {number}: {told}: {error}") from None
-            self._answers.setdefault(exchange.request, []).append(exchange.answer)
-            self._requests.setdefault(exchange.request, exchange.asked)
+        self._played: Counter[tuple[int | None, str]] = Counter()
+        self._kept: dict[tuple[int | None, str], list[Exchange]] = {}
+        self._choices: dict[tuple[str, str], str] = {}
+        for line in _read(path):
+            if isinstance(line, Choice):
+                self._choices[line.role, line.dice] = line.model
+                continue
+            kept = self._kept.setdefault((line.experiment, line.request), [])
+            if kept and kept[-1].session < line.session:
+                kept.clear()  # the run went on, and asked about this experiment again
+            kept.append(line)
 
     def ask(
         self,
@@ -144,32 +205,107 @@ class Player:
         *,
         role: str,
         max_output_tokens: int,
-        experiment: int | None = None,  # noqa: ARG002  the same signature for all
+        experiment: int | None = None,
     ) -> Reply:
-        """Returns what was answered then; raises InputError if this was not asked (so often)."""
+        """Returns what was answered then, or raises what was raised.
+
+        Raises InputError if this was not asked (so often).
+        """
         asked = Asked(spec.name, role, max_output_tokens, system, prompt)
+        place = experiment, asked.hash
+        if place not in self._kept:
+            place = None, asked.hash  # as an older version recorded it
         with self._lock:
-            number = self._played[asked.hash]
-            self._played[asked.hash] += 1
-        answers = self._answers.get(asked.hash, [])
-        if number >= len(answers):
-            raise InputError(self._missing(asked, len(answers)))
-        answer = answers[number]
+            number = self._played[place]
+            self._played[place] += 1
+        kept = self._kept.get(place, [])
+        if number >= len(kept):
+            raise InputError(self._missing(asked, experiment, len(kept)))
+        answer = kept[number].answer
         if isinstance(answer, Refusal):
             raise TooLong(answer.told, answer.limit_tokens)
+        if isinstance(answer, Failure):
+            raise answer.error
         return answer
 
-    def _missing(self, asked: Asked, recorded: int) -> str:
+    def choose(
+        self, role: str, dice: str, draw: Callable[[], ModelSpec], specs: Sequence[ModelSpec]
+    ) -> ModelSpec:
+        """Returns the model that was chosen then; draws where none was recorded.
+
+        Raises InputError if it is not among those that play the role.
+        """
+        name = self._choices.get((role, dice))
+        if name is None:
+            return draw()
+        for spec in specs:
+            if spec.name == name and spec.plays(role):
+                return spec
+        told = f"{self._path}: expected {name} among the models that play {role!r}, as recorded"
+        raise InputError(f"{told}: name it with --model, and with the roles that it had")
+
+    def _missing(self, asked: Asked, experiment: int | None, recorded: int) -> str:
         advice = "replay with the same program and settings, or record again"
         if recorded:
             told = f"a request of {asked.role!r} is asked for the {recorded + 1}. time"
             return f"{self._path}: {told}, and was recorded {recorded} times: {advice}"
         told = f"{self._path}: a request of {asked.role!r} to {asked.model} is not on the cassette"
-        if not self._requests:
+        if not self._kept:
             return f"{told}, which is empty: {advice}"
         mine = Counter(asked.lines)
+
+        def likeness(one: Exchange) -> tuple[int, bool]:
+            return (mine & Counter(one.asked.lines)).total(), one.experiment == experiment
+
         # The nearest one has the most lines in common.
-        near = max(self._requests.values(), key=lambda one: (mine & Counter(one.lines)).total())
-        pairs = zip([*asked.lines, "(end)"], [*near.lines, "(end)"], strict=False)
-        new, old = next(((a, b) for a, b in pairs if a != b), ("(white space)", "(other)"))
+        near = max((kept[0] for kept in self._kept.values()), key=likeness)
+        pairs = zip([*asked.lines, "(end)"], [*near.asked.lines, "(end)"], strict=False)
+        other = (f"experiment {experiment}", f"experiment {near.experiment}")
+        if near.experiment == experiment:
+            other = ("(white space)", "(other)")
+        new, old = next(((a, b) for a, b in pairs if a != b), other)
         return f"{told}. The nearest one has {old[:200]!r} where {new[:200]!r} is asked: {advice}"
+
+
+class _Silent:
+    """Models that do not answer."""
+
+    def __init__(self, reason: str) -> None:
+        self._reason = reason
+
+    def ask(
+        self,
+        spec: ModelSpec,  # noqa: ARG002  the same signature for all
+        system: str,  # noqa: ARG002
+        prompt: str,  # noqa: ARG002
+        *,
+        role: str,  # noqa: ARG002
+        max_output_tokens: int,  # noqa: ARG002
+        experiment: int | None = None,  # noqa: ARG002
+    ) -> Reply:
+        raise RunFailed(self._reason)
+
+
+def silent(models: LanguageModels, reason: str) -> LanguageModels:
+    """Returns models that fail for this reason; that is recorded, and played where it was."""
+    if isinstance(models, Player):
+        return models
+    mute = _Silent(reason)
+    return models.of(mute) if isinstance(models, Recorder) else mute
+
+
+def _read(path: Path) -> list[Exchange | Choice]:
+    """Returns the lines of a cassette, without one that was cut; raises InputError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: expected a cassette of exchanges: {error}") from None
+    found: list[Exchange | Choice] = []
+    for number, line in enumerate(text[: text.rfind("\n") + 1].split("\n")[:-1], start=1):
+        try:
+            choice = line.startswith('{"type":"Choice"')
+            found.append(from_json(Choice, line) if choice else from_json(Exchange, line))
+        except ValueError as error:
+            told = "expected an exchange, as a recorder writes it"
+            raise InputError(f"{path}, line {number}: {told}: {error}") from None
+    return found

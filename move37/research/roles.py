@@ -11,10 +11,12 @@ from typing import Any, Protocol, TypeVar
 from move37.records import Fallback, Judgement, RunFailed
 from move37.research import shortening
 from move37.research.answers import Unusable, read_object
+from move37.research.cassette import Player, Recorder, silent
 from move37.research.chooser import Payoff, choose
-from move37.research.models import LanguageModels, ModelSpec, Reply
+from move37.research.models import LanguageModels, ModelSpec, ProviderFailed, Reply
 
 MAX_OUTPUT_TOKENS = 8_000  # hidden reasoning is among them
+MOST_FAILURES = 3  # of a model in a row; each may have taken all its retries and minutes
 
 T = TypeVar("T")
 
@@ -58,14 +60,23 @@ class Asker:
     ) -> None:
         self._models, self._specs, self._payoffs = models, specs, payoffs
         self.notes = notes
+        self._failures: dict[str, list[str]] = {}  # in a row, by model
 
     def plays(self, role: str) -> bool:
         """Says whether a model plays the role."""
         return any(spec.plays(role) for spec in self._specs)
 
     def choose(self, role: str, dice: str) -> ModelSpec:
-        """Returns the model that is asked; raises InputError if none plays the role."""
-        return choose(self._specs, self._payoffs, role=role, dice=dice)
+        """Returns the model that is asked, in a replay the one that was; raises InputError."""
+
+        def draw() -> ModelSpec:
+            return choose(self._specs, self._payoffs, role=role, dice=dice)
+
+        if isinstance(self._models, Player):
+            return self._models.choose(role, dice, draw, self._specs)
+        if isinstance(self._models, Recorder):
+            return self._models.choose(role, dice, draw)
+        return draw()
 
     def ask(
         self,
@@ -79,13 +90,20 @@ class Asker:
     ) -> T | None:
         """Returns what `read` makes of the answer's object; None if there is none, which is kept.
 
-        `read` raises Unusable, in words that the model can act on.
+        `read` raises Unusable, in words that the model can act on. A model that does not answer
+        for some times in a row is not asked any more.
         """
         told = reason = ""
+        failures = self._failures.setdefault(spec.name, [])
+        models = self._models
+        row = list(failures)  # other threads go on with it
+        if len(row) >= MOST_FAILURES:
+            reason = f"not asked any more: {len(row)} requests in a row failed: {row[-1]}"
+            models = silent(models, reason)
         try:
             for _ in range(2):
                 reply = shortening.ask(
-                    self._models,
+                    models,
                     spec,
                     role,
                     values,
@@ -93,6 +111,7 @@ class Asker:
                     max_output_tokens=MAX_OUTPUT_TOKENS,
                     experiment=experiment,
                 )
+                failures.clear()
                 try:
                     return read(read_object(reply.text, keys, finished=reply.finished))
                 except Unusable as error:
@@ -100,6 +119,8 @@ class Asker:
                     told = again(reply, reason)
         except RunFailed as error:  # the next proposal meets the same, and stops the run
             reason = str(error)
+            if isinstance(error, ProviderFailed):
+                failures.append(reason)
         self.notes.append_fallback(Fallback(role, spec.name, experiment, reason))
         return None
 

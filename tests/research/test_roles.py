@@ -179,6 +179,22 @@ def test_an_idea_is_new_if_the_model_refuses_for_good(play: Start) -> None:
     assert "no such key" in played.kept.fallbacks()[0].reason
 
 
+def test_a_model_that_never_answers_is_not_asked_for_ever(play: Start) -> None:
+    played = novelty(play, refusal(401, "no such key"))
+    for _ in range(5):
+        assert played.team.known(brief(), MINE, TRIED) is None
+    assert len(played.server.requests) == 3
+    assert "not asked any more: 3 requests in a row failed" in played.kept.fallbacks()[-1].reason
+
+
+def test_a_model_that_answers_again_is_asked_as_before(play: Start) -> None:
+    down, new = refusal(401, "no such key"), said(same=False, **{"as": None}, why="It is new.")
+    played = novelty(play, down, down, new, down, down, new)
+    for _ in range(6):
+        played.team.known(brief(), MINE, TRIED)
+    assert len(played.server.requests) == 6
+
+
 def test_attempts_of_the_same_experiment_are_not_compared_with(play: Start) -> None:
     played = novelty(play, said(same=True))
     assert played.team.known(brief(), MINE, [(7, TRIED[0][1])]) is None
