@@ -14,9 +14,15 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined, Template
 
-# Two or more folders from the root on; a division or a fraction has no such form. What stands
-# before it is asked after the slash: so only slashes are looked at.
-_PATH = re.compile(r"/(?<![\w.:/]/)[\w.@+~-]+(?:/[\w.@+~-]+)+/?")
+# Two or more folders from the root on, or /root; a division or a fraction has no such form. What
+# stands before it is asked after the slash: so only slashes are looked at. A letter stands there
+# in `-I/home/me/include` only, three slashes in `file:///home/me/x`.
+_NAME = r"[\w.@+~-]+"
+_ROOTS = r"(?:home|Users|root|usr|opt|tmp|var|mnt|media|srv|etc|nfs|scratch|data|work|workspace)\b"
+_PATH = re.compile(
+    rf"/(?:(?<![\w./]/)|(?<=:///)|(?<=:////)|(?<=-[a-zA-Z]/)(?<!\w-\w/)(?={_ROOTS}))"
+    rf"(?:{_NAME}(?:/{_NAME})+|root(?![\w-]))/?"
+)
 
 
 @dataclass(frozen=True)
@@ -53,8 +59,11 @@ def prompt(role: str) -> Prompt:
     return Prompt(role, f"{role} {number} {digest}", system, request)
 
 
-def public(text: str) -> str:
-    """Returns the text without paths of this machine."""
+def public(text: str, home: Path | None = None) -> str:
+    """Returns the text without paths of this machine; `home` is the folder of its user."""
+    place = str(home or Path("~").expanduser())
+    if len(Path(place).parts) > 2 and place in text:  # it may hold spaces
+        text = re.sub(rf"{re.escape(place)}(?![\w-])(?:/{_NAME})*/?", "<path>", text)
     return _PATH.sub("<path>", text)
 
 

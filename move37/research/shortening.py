@@ -5,8 +5,10 @@ request may be too long in the end.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
+from move37.research.answers.prose import encodable
 from move37.research.models import LanguageModels, ModelSpec, Reply, TooLong
 from move37.research.prompts import prompt
 
@@ -53,7 +55,7 @@ def ask(
             continue  # nothing of it was there
         sent = request
         try:
-            return models.ask(
+            reply = models.ask(
                 spec,
                 system,
                 request + told,
@@ -61,6 +63,8 @@ def ask(
                 max_output_tokens=max_output_tokens,
                 experiment=experiment,
             )
+            # Half a character could be neither kept nor sent back.
+            return replace(reply, text=encodable(reply.text))
         except TooLong as error:
             refused = error
     raise refused

@@ -1,5 +1,6 @@
 """What is read from a model's answer, and what it is told where nothing can be."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from move37.nn.interop import HEADS, WIDTHS
-from move37.research.answers import Answer, Unusable, form, read_answer
+from move37.research.answers import Answer, Unusable, form, read_answer, read_object
 from tests.research.answers import GOOD, PROGRAM, fenced
 from tests.research.answers.edits import CHANGED, FITTING, PARENT, UNFITTING, WAS, edit
 from tests.research.answers.refused import CUT_OFF, REFUSED
@@ -115,6 +116,35 @@ def test_without_prose_the_docstring_is_the_motivation() -> None:
     assert read_answer(PROGRAM).motivation == "Keeps a mean."
 
 
+@pytest.mark.parametrize(
+    ("escaped", "meant"),
+    [(r"\ud83d\ude80", "🚀"), (r"\ud800", "\ufffd"), (r"\u00a0\u0000", "")],
+    ids=["a pair of surrogates", "a lone surrogate", "what cannot be seen"],
+)
+def test_a_character_that_is_escaped_is_read_as_one_that_is_written(
+    escaped: str, meant: str
+) -> None:
+    answer = json.dumps({"name": "X", "motivation": "Fast@", "program": PROGRAM})
+    read = read_answer(answer.replace("@", escaped))
+    assert (read.motivation, read.source) == (f"Fast{meant}", PROGRAM)
+
+
+def test_every_string_of_an_object_can_be_encoded() -> None:
+    answer = r'{"text": "\ud83d\ude80", "lines": ["\ud800", {"\udfff": "\ud83d"}]}'
+    expected = {"text": "🚀", "lines": ["\ufffd", {"\ufffd": "\ufffd"}]}
+    assert read_object(answer, ("text",)) == expected
+
+
+def test_a_program_with_escaped_emoji_is_read() -> None:
+    program = PROGRAM.replace("Keeps a mean", "Keeps a mean 🚀")
+    assert read_answer(json.dumps({"name": "X", "program": program})).source == program
+
+
+def test_the_motivation_can_be_encoded_although_the_docstring_is_written_with_escapes() -> None:
+    program = PROGRAM.replace("Keeps a mean.", r"Fast \ud83d\ude80 \ud800")
+    assert read_answer(program).motivation == "Fast 🚀 \ufffd"
+
+
 # ---------------------------------------------------------------- which program
 
 
@@ -205,6 +235,8 @@ def test_a_method_that_has_nothing_to_do_may_pass() -> None:
         "same as above, but for keys",
         "first the keys, then the values ...",
         "other methods of forgetting, see the paper, are slower",
+        "the existing code, and what it costs",
+        "the same ... for keys",
     ],
 )
 def test_a_comment_that_leaves_nothing_out_is_no_placeholder(comment: str) -> None:
@@ -234,6 +266,64 @@ def test_edits_of_an_answer_that_was_cut_off_are_not_made() -> None:
 
 def test_widths_and_heads_have_the_names_that_the_lab_knows() -> None:
     assert (form.WIDTHS, form.HEADS) == (WIDTHS, HEADS)
+
+
+def test_a_key_stands_behind_any_number_of_comments() -> None:
+    answer = JSON.replace("{\n", "{ // [one {\n# two {\n /* three [ */ /**/\n", 1)
+    assert read_answer(answer).source == PROGRAM
+
+
+def test_a_bracket_within_a_comment_may_begin_the_object() -> None:
+    assert read_object(f"{{ # Here it is: {JSON}", ("name",))["name"] == "RunningMean"
+
+
+def test_a_tag_without_an_end_behind_others_with_one_stays() -> None:
+    answer = f"<name>RunningMean</name>\nMotivation: x <name> y\n{fenced(PROGRAM)}"
+    assert "<name>" in read_answer(answer).motivation
+
+
+def test_a_line_number_of_thousands_of_digits_is_refused() -> None:
+    assert "prose only" in told(fenced(f"{'1' * 5000} x y\n{'2' * 5000} x y\n"))
+
+
+# ---------------------------------------------------------------- long answers
+
+# Where the time is the square of the length, each takes from many seconds to hours.
+LONG = {
+    "words of an elision": fenced(f"# {'same ' * 39_000}"),
+    "code of an elision": fenced(f"# {'existing code ' * 14_000},"),
+    "brackets in a comment": "{#" * 50_000,
+    "brackets in comments": "#{\n" * 50_000,
+    "comments without an end": '{"a": ' + "/* " * 100_000,
+    "spaces before a fence": " " * 100_000 + "```a`b",
+    "spaces behind a fence": "```" + " " * 100_000 + "`",
+    "tildes": "~" * 100_000 + "`",
+    "tags without an end": "</name>" + "<name>" * 60_000,
+    "parameters without an end": "</parameter>" + "<parameter name=a>" * 20_000,
+    "empty lines": fenced("import x\n" + "\n" * 200_000 + "x = 1\n"),
+    "spaces of an import": "import a\nimport" + " " * 100_000 + "!",
+    "spaces of an annotation": "import a\nb\na:" + " " * 100_000 + "!",
+    "spaces behind a program": '{"program": "a"' + " " * 200_000,
+    "escaped quotes": fenced("x = " + '"' + r"\"" * 100_000),
+    "inherited methods": fenced(
+        "from torch import nn\nclass A(nn.Module):\n"
+        " def __init__(self, dim, *, heads): self.x = 1\n"
+        " def forward(self, x): return x\nclass _A0(A):\n pass\n"
+        + "".join(f"class _A{n + 1}(_A{n}):\n def f{n}(self): return 1\n" for n in range(900))
+        + "def _last(): ...\n"
+    ),
+}
+
+
+@pytest.mark.parametrize("what", LONG)
+def test_the_time_of_reading_is_not_the_square_of_the_length(what: str) -> None:
+    assert told(LONG[what])
+
+
+def test_the_time_of_finding_the_nearest_lines_is_not_the_square_of_their_length() -> None:
+    wanted = ("x1 = 1 " * 2_000 + "\n") * 12
+    parent = PARENT + wanted.replace("x1", "x2")
+    assert "the nearest are at line" in told(edit(wanted, WAS), parent=parent)
 
 
 # ---------------------------------------------------------------- whatever comes

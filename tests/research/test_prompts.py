@@ -18,7 +18,7 @@ from move37.knowledge.retrieval import Entry, Library
 from move37.records import Brief, Lesson, ModelSize, Proposal, Record
 from move37.research import prompts
 from move37.research.models import ModelSpec, Reply, parse_model
-from move37.research.prompts import prompt
+from move37.research.prompts import prompt, public
 from move37.research.team import Team
 from tests.research.play import proposed
 from tests.search.builders import baselines, record, rejected
@@ -112,3 +112,38 @@ def test_there_is_one_golden_file_for_each_prompt() -> None:
 @pytest.mark.parametrize("role", ROLES)
 def test_a_prompt_names_its_version(role: str) -> None:
     assert prompt(role).version.startswith(f"{role} 1 ")
+
+
+# ---------------------------------------------------------------- paths of this machine
+
+HOME = Path("/home/John Doe")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("cwd:/home/me/x", "cwd:<path>"),
+        ("gcc -I/home/me/include -L/opt/x", "gcc -I<path> -L<path>"),
+        ("/usr/lib:/home/me/lib", "<path>:<path>"),
+        ("file:///home/me/secret/x", "file://<path>"),
+        ("sqlite:////home/me/x.db", "sqlite:///<path>"),
+        ("'/root': denied", "'<path>': denied"),
+        ("PATH=/home/John Doe/x/y", "PATH=<path>"),
+        ("-I/home/John Doe, /home/John Doe's", "-I<path>, <path>'s"),
+    ],
+)
+def test_a_path_is_taken_out_wherever_it_stands(text: str, shown: str) -> None:
+    assert public(text, HOME) == shown
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a/b q/k/v 1/16 O(T/C) -q/k/v n/root ./a/b",
+        "https://arxiv.org/abs/2312.06635",
+        "https://example.org/home/me",
+    ],
+)
+@pytest.mark.parametrize("home", [HOME, Path("/"), Path("/root")], ids=str)
+def test_what_is_no_path_stays(text: str, home: Path) -> None:
+    assert public(text, home) == text

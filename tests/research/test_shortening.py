@@ -13,6 +13,7 @@ from move37.knowledge.retrieval import Library
 from move37.records import Brief, Lesson, Proposal
 from move37.research.analyst import analyse
 from move37.research.models import ModelSpec, Reply, TooLong, parse_model
+from move37.research.researcher import NoProposal
 from move37.research.shortening import SHORTER
 from move37.research.team import Team
 from tests.research.play import SIZE, Kept, program, proposed
@@ -120,6 +121,22 @@ def test_a_request_that_is_too_long_is_sent_shorter_and_the_answer_is_used(role:
     assert "Left out, since the " in shorter
     assert found == expected
     assert not kept.fallbacks()
+
+
+@pytest.mark.parametrize("role", SHORTER)
+def test_half_a_character_of_an_answer_is_neither_kept_nor_sent_back(
+    role: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ANSWERS, role, "No \ud800, \ud83d\ude80.")
+    models = Narrow(role, 10**9)
+    team = team_of(models, Kept())
+    if role in ("researcher", "engineer"):
+        with pytest.raises(NoProposal) as unread:
+            ASK[role](team)
+        assert unread.value.proposal.source == "No \ufffd, 🚀."
+    else:
+        ASK[role](team)
+    assert "No \ufffd, 🚀." in models.sent[1]
 
 
 @pytest.mark.parametrize("role", SHORTER)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from move37.research.answers.fences import Block, without_prose
 from move37.research.answers.form import mixer_in
 from move37.research.answers.mending import is_python, mended
+from move37.research.answers.prose import encodable
 from move37.research.answers.unusable import Unusable
 from move37.research.syntax import Parsed, fingerprint, parse
 
@@ -26,7 +27,9 @@ class Draft:
     @property
     def means_a_mixer(self) -> bool:
         """Says whether it has a class that could be one, however broken."""
-        return re.search(r"(?m)^[\s\d|:.+>]*class\s+\w+\s*\(.*Module", self.source) is not None
+        # No line end in what stands before it: else all lines behind are read for each line.
+        opens = r"(?m)^[ \t\f\d|:.+>]*class\s+\w+\s*\(.*Module"
+        return re.search(opens, self.source) is not None
 
 
 def draft_of(block: Block) -> Draft:
@@ -152,4 +155,4 @@ def docstring(source: str) -> str:
     tree = _program(source).tree
     classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
     told = [ast.get_docstring(tree), *(ast.get_docstring(one) for one in classes)]
-    return next((text for text in told if text), "")
+    return encodable(next((text for text in told if text), ""))  # it may be written with escapes

@@ -1,6 +1,7 @@
 """Edits of the parent: search and replace, and unified diffs."""
 
 import difflib
+import heapq
 import re
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -98,13 +99,18 @@ def edited(parent: str | None, edits: Sequence[Edit], finished: bool) -> str:
 
 
 def _nearest(lines: Sequence[str], wanted: Sequence[str]) -> str:
-    span = min(len(wanted), 12)
+    # What is compared letter by letter takes the cube of its length: so neither long texts, nor
+    # more of them than those that have the most letters in common.
+    span, longest, most = min(len(wanted), 12), 400, 8
     matcher = difflib.SequenceMatcher(autojunk=False)
-    matcher.set_seq2("\n".join(wanted[:span]))
-    best = (-1.0, 0)
-    for at in range(max(1, len(lines) - span + 1)):
-        matcher.set_seq1("\n".join(lines[at : at + span]))
-        if matcher.quick_ratio() > best[0] and (ratio := matcher.ratio()) > best[0]:
-            best = (ratio, at)
-    passage = "\n".join(lines[best[1] : best[1] + span])
-    return f"the nearest are at line {best[1] + 1}:\n{passage}"
+    matcher.set_seq2("\n".join(wanted[:span])[:longest])
+
+    def likeness(at: int, *, quick: bool) -> float:
+        matcher.set_seq1("\n".join(lines[at : at + span])[:longest])
+        return matcher.quick_ratio() if quick else matcher.ratio()
+
+    places = range(max(1, len(lines) - span + 1))
+    likely = heapq.nlargest(most, places, key=lambda at: likeness(at, quick=True))
+    best = max(likely, key=lambda at: likeness(at, quick=False))
+    passage = "\n".join(lines[best : best + span])
+    return f"the nearest are at line {best + 1}:\n{passage}"

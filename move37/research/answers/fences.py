@@ -18,9 +18,12 @@ class Block(NamedTuple):
     is_diff: bool = False
 
 
+# No two parts that may hold the same spaces or tildes stand side by side: a line that is no fence
+# would be tried in each way to share them out.
 _FENCE = re.compile(
-    r"^(?P<indent>(?P<quote>[ \t]*(?:>[ \t]?)*)(?:(?:[-*+]|\d+[.)])(?=[ \t`~]))?[ \t]*)"
-    r"(?P<mark>`{3,}|~{3,})[ \t]*(?P<info>[^`\n]*)$"
+    r"^(?P<indent>(?P<quote>(?:[ \t]*>(?:[ \t]?>)*)?)[ \t]*"
+    r"(?:(?:[-*+]|\d+[.)])(?=[ \t`~])[ \t]*)?)"
+    r"(?P<mark>`{3,}|~{3,}(?!~))[ \t]*(?P<info>(?:[^` \t\n][^`\n]*)?)$"
 )
 # A fence on the line of something else: "return y```", "The program: ```python".
 _GLUED = re.compile(r"^(?![ \t]*(?:[-*+>]|\d+[.)])[ \t]*`)(.*[^`\s])[ \t]*(`{3,}\w*)[ \t]*$")
@@ -66,7 +69,7 @@ def _block(lines: Sequence[str], start: int, opened: re.Match[str]) -> tuple[int
     the first fence at all.
     """
     is_diff = opened["info"].lower().startswith(("diff", "patch"))
-    quote = opened["quote"].rstrip()
+    quote = opened["quote"]
     margin = re.compile(
         rf"{re.escape(quote)} ?" if quote else rf"[ \t]{{0,{len(opened['indent'])}}}"
     )
@@ -92,12 +95,13 @@ def _is_whole(text: str) -> bool:
     return text.count('"""') % 2 == text.count("'''") % 2 == 0
 
 
-# Unindented lines of prose that begin like code are rare enough.
+# Unindented lines of prose that begin like code are rare enough. As in a fence, no two parts that
+# stand side by side may hold the same.
 _CODE = re.compile(
-    r"[ \t]+(?![-*•] |\d+[.)] )\S|import\s+[\w., ]+$|from\s+[\w.]+\s+import\b|class\s+\w+\s*[(:]"
-    r"|(?:async\s+)?def\s+\w+\s*\(|(?:for|while|if|elif|with|except)\b.*:\s*$"
+    r"[ \t]+(?![-*•] |\d+[.)] )\S|import\s+[\w.,][\w., ]*$|from\s+[\w.]+\s+import\b"
+    r"|class\s+\w+\s*[(:]|(?:async\s+)?def\s+\w+\s*\(|(?:for|while|if|elif|with|except)\b.*:\s*$"
     r"|(?:else|try|finally)\s*:|[@)\]}]|#(?!#)|[rRfu]?(?:\"{3}|'{3})"
-    r"|[\w.]+(?:\[.*\])?(?:\s*:\s*[\w.\[\], |]+)?\s*[-+*/|&]?=|[\w.]+\("
+    r"|[\w.]+(?:\[.*\])?\s*(?::[\w.\[\],\s|]*)?[-+*/|&]?=|[\w.]+\("
 )
 _START = re.compile(
     r"import\s+\w+(?:\.\w+)*(?:\s+as\s+\w+|,.*)?\s*$|from\s+[\w.]+\s+import\b|class\s+\w+\s*[(:]"

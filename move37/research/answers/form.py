@@ -66,32 +66,42 @@ def _check_framework(aliases: Mapping[str, str]) -> None:
             raise Unusable(f"Expected PyTorch, got a program for {framework}: write it with torch.")
 
 
-_ELISION = re.compile(
-    r"(?im)^[ \t]*#[ \t]*(?:(?:\.{3}|…)[ \t]*$|(?:\.{3}|…)?.*\b(?:"
-    r"(?:rest|remainder) of (?:the |your )?(?:\w+ )?"
+# What stands for code, anywhere in a comment; at its end; beside dots.
+_LEFT_OUT = re.compile(
+    r"(?i)\b(?:(?:rest|remainder) of (?:the |your )?(?:\w+ )?"
     r"(?:code|program|class|implementation|file|methods?)\b"
-    r"|(?:existing|previous|other|remaining|unchanged) (?:code|methods?|implementation)\b[^,;\n]*$"
     r"|(?:your |the )?(?:code|implementation|logic) (?:goes |omitted |continues )?here\b"
     r"|(?:omitted|elided) for (?:brevity|clarity|space)\b)"
-    r"|(?:\.{3}|…).*\b(?:same|unchanged|as before|omitted|rest|remaining|continues)\b"
-    r"|.*\b(?:same|unchanged|as before|omitted|rest|remaining|continues)\b.*(?:\.{3}|…)[ \t]*$)"
 )
-# What one of these has to hold: most comments do not, which is found sooner.
-_HINT = re.compile(
-    r"(?i)\.{3}|…|rest|remain|exist|previous|other|unchanged|here|omit|elided|same|before|continue"
+_KEPT = re.compile(
+    r"(?i)\b(?:existing|previous|other|remaining|unchanged) (?:code|methods?|implementation)\b"
 )
+_AS_BEFORE = re.compile(r"(?i)\b(?:same|unchanged|as before|omitted|rest|remaining|continues)\b")
+_DOTS = ("...", "…")
 _TODO = re.compile(r"(?i)#\s*(?:todo|fixme|placeholder|implement)\b")
 
 
 def _check_elisions(source: str) -> None:
     for number, line in enumerate(source.split("\n"), 1):
-        if not line.lstrip(" \t").startswith("#") or not _HINT.search(line):
-            continue
-        if found := _ELISION.match(line):
+        comment = line.strip(" \t")
+        if comment.startswith("#") and _is_elision(comment[1:].lstrip(" \t")):
             raise Unusable(
-                f"Line {number} stands for code that is left out: {found[0].strip()[:120]}\n"
+                f"Line {number} stands for code that is left out: {comment[:120]}\n"
                 "Nothing can be filled in here; write the program out."
             )
+
+
+def _is_elision(comment: str) -> bool:
+    # Word by word, not as one pattern: where the end is asked for behind each word, a long
+    # comment takes the square of its length.
+    dotted = comment.startswith(_DOTS) or comment.endswith(_DOTS)
+    last = re.split("[,;]", comment)[-1]
+    return (
+        comment in _DOTS
+        or _LEFT_OUT.search(comment) is not None
+        or _KEPT.search(last) is not None
+        or (dotted and _AS_BEFORE.search(comment) is not None)
+    )
 
 
 def _check_training(tree: ast.Module) -> None:
@@ -204,10 +214,18 @@ def _check_bodies(
     if "forward" not in modules[name]:
         raise Unusable(f"{name} has no forward: {FORM}.")
     lines = source.split("\n")
+    forms: dict[str, set[int]] = {}  # method -> those that there are, in all classes
+    for methods in modules.values():
+        for method, function in methods.items():
+            forms.setdefault(method, set()).add(id(function))
+    fine: set[int] = set()  # seen: a class has those that it inherits too
     for kind, methods in modules.items():
         for method, function in methods.items():
-            overridden = any(one.get(method, function) is not function for one in modules.values())
-            if function and (kind == name or not overridden) and _is_sketched(function, lines):
+            overridden = len(forms[method]) > 1
+            if function is None or id(function) in fine or (kind != name and overridden):
+                continue
+            fine.add(id(function))
+            if _is_sketched(function, lines):
                 raise Unusable(
                     f"{kind}.{method} (line {function.lineno}) is a placeholder: write it out; "
                     "a method that is not offered is left out altogether."

@@ -20,9 +20,11 @@ _ASCII = str.maketrans(
     | dict.fromkeys("‐‑‒–—―−", "-")
     | {"×": "*", "÷": "/", "≤": "<=", "≥": ">=", "≠": "!=", "→": "->", "…": "...", "、": ","}
 )
+# A quote behind a backslash begins nothing: else each would be followed to the end of its line.
 _QUOTED = re.compile(
     r'"{3}.*?"{3}|\'{3}.*?\'{3}|[“”]{3}.*?[“”]{3}|[‘’]{3}.*?[‘’]{3}'
-    r'|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|[“”][^“”\n]*[“”]|[‘’][^‘’\n]*[‘’]|#[^\n]*',
+    r'|(?<!\\)"(?:\\.|[^"\\\n])*"|(?<!\\)\'(?:\\.|[^\'\\\n])*\''
+    r"|[“”][^“”\n]*[“”]|[‘’][^‘’\n]*[‘’]|#[^\n]*",
     re.S,
 )
 
@@ -46,9 +48,9 @@ def _without_prefixes(source: str) -> str:
     """Returns the lines without a "+", a ">>>" or a line number before each, if each has one."""
     lines = [line for line in source.split("\n") if not line.startswith(("+++ ", "--- ", "@@"))]
     written = [line for line in lines if line.strip()]
-    for prefix in (r"\+", r">>>|\.\.\.", r"[ \t]*\d+[ \t]?[|:→.)\t]?"):
+    for prefix in (r"\+", r">>>|\.\.\.", r"[ \t]*\d{1,9}[ \t]?[|:→.)\t]?"):
         if written and all(re.match(prefix, line) for line in written):
-            counts = [int(n[0]) for line in written if (n := re.search(r"\d+", line))]
+            counts = [int(n[0]) for line in written if (n := re.search(r"\d{1,9}", line))]
             if "d" in prefix and sorted(set(counts)) != counts:
                 continue
             return textwrap.dedent("\n".join(re.sub(rf"^(?:{prefix})", "", one) for one in lines))

@@ -6,6 +6,7 @@ Comments, single and triple quotes, keys without quotes, trailing commas, text t
 
 import itertools
 import re
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -15,12 +16,13 @@ from move37.research.answers.prose import plain, without_thoughts
 from move37.research.answers.unusable import Unusable
 
 _PROGRAM_KEYS = ("program", "source", "source_code", "code", "python", "edits", "diff", "patch")
-JSON_KEY = re.compile(
-    r"[{\[]\s*(?:(?://|#)[^\n]*\n\s*|/\*[^*]*\*/\s*)*(?:\{\s*)?"
-    r"(?:[\"'“`]\w+[\"'”`]|name|motivation|knowledge|program|source|code)\s*:"
+_KEY = re.compile(
+    r"\s*(?:\{\s*)?(?:[\"'“`]\w+[\"'”`]|name|motivation|knowledge|program|source|code)\s*:"
 )
+_ANY_KEY = re.compile(r"\s*[\"'“`]?\w+[\"'”`]?\s*:")
+_COMMENT = re.compile(r"\s*(//|#|/\*)")
 _TOKEN = re.compile(
-    r"(?P<skip>[\s()]+|//[^\n]*|\#[^\n]*|/\*.*?\*/)"
+    r"(?P<skip>[\s()]+|//[^\n]*|\#[^\n]*|/\*.*?(?:\*/|\Z))"
     r"|(?P<string>[rRbBuU]?(?:\"{3}(?:\\.|[^\\])*?\"{3}|'{3}(?:\\.|[^\\])*?'{3}"
     r"|\"(?:\\.|[^\"\\])*\"|'(?:\\.|[^'\\])*'|`(?:\\.|[^`\\])*`|“[^”]*”))"
     r"|(?P<mark>[][{}:,+])"
@@ -28,7 +30,8 @@ _TOKEN = re.compile(
     re.S,
 )
 _PROGRAM_OPENS = re.compile(r"[\"'](?:program|source|source_code|code)[\"']\s*:\s*\"(?!\"\"[^\"])")
-_PROGRAM_ENDS = re.compile(r"\"\s*(?:,\s*\"(name|motivation|knowledge)\"\s*:|,?\s*\})")
+_PROGRAM_ENDS = re.compile(r"\"\s*(?:,\s*\"(name|motivation|knowledge)\"\s*:|(?:,\s*)?\})")
+_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))")
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": "\b", "f": "\f"} | {c: c for c in "\"'\\/`"}
 
 _Tokens = deque[tuple[str, str]]
@@ -36,7 +39,7 @@ _Tokens = deque[tuple[str, str]]
 
 def objects_in(text: str) -> Iterator[Any]:
     """Yields the objects of the text that have keys of ours, read as leniently as can be."""
-    places = [match.start() for match in itertools.islice(JSON_KEY.finditer(text), 32)]
+    places = list(itertools.islice(_openings(text, "{[", _KEY), 32))
     end, read, failed = 0, 0, 0
     for place in places:
         if place < end or failed == 4:
@@ -56,7 +59,42 @@ def objects_in(text: str) -> Iterator[Any]:
             end = next((one for one in ends if one[1]), ends[-1]).start()
             around = text[: opened.start()] + text[end:]
             told = dict(re.findall(r"\"(name|motivation)\"\s*:\s*\"((?:\\.|[^\"\\])*)\"", around))
+            told = {key: _decoded(value, verbatim=False) for key, value in told.items()}
             yield told | {"program": _decoded(text[opened.end() : end], verbatim=False)}
+
+
+def has_keys(text: str) -> bool:
+    """Says whether something in the text begins like an object with keys."""
+    return next(_openings(text, "{[", _KEY), None) is not None
+
+
+def _openings(text: str, brackets: str, key: re.Pattern[str]) -> Iterator[int]:
+    """Yields the places of the brackets behind which, after spaces and comments, a key stands."""
+    line_ends = [end.start() for end in re.finditer(r"\n", text)]
+    stars = [star.start() for star in re.finditer(r"\*", text)]
+    # place -> where the key that is next there ends; 0: none is. What follows a comment is looked
+    # at once, however many brackets it holds: "{#{#{#" would take the square of its length.
+    known: dict[int, int] = {}
+    behind = 0  # the last key
+    for bracket in re.finditer(f"[{re.escape(brackets)}]", text):
+        if bracket.start() < behind:
+            continue
+        at, passed = bracket.end(), list[int]()
+        while at not in known:
+            passed.append(at)
+            comment = _COMMENT.match(text, at)
+            is_line = comment is None or comment[1] != "/*"
+            ends = line_ends if is_line else stars
+            nearest = bisect_left(ends, comment.end()) if comment else len(ends)
+            if nearest == len(ends) or not (is_line or text.startswith("*/", ends[nearest])):
+                found = key.match(text, at)
+                known[at] = found.end() if found else 0
+            else:
+                at = ends[nearest] + (1 if is_line else 2)
+        known |= dict.fromkeys(passed, known[at])
+        if known[at]:
+            behind = known[at]
+            yield bracket.start()
 
 
 def _tokens(text: str, at: int) -> tuple[_Tokens, int]:
@@ -111,21 +149,26 @@ def _string(token: str) -> str:
 
 def _decoded(body: str, verbatim: bool) -> str:
     """Returns the string that a body stands for; of several readings, the one that is Python."""
+    if "\\" not in body:
+        return body
+    once = _unescaped(body)
+    readings = [body, once] if verbatim else [once]
+    if "\n" in body:
+        readings.append(re.sub(r"\\([\"'])", r"\1", body))
+    elif "\n" not in once:  # escaped twice
+        readings.append(_unescaped(once))
+    return next((one for one in readings if is_python(one)), readings[0])
+
+
+def _unescaped(body: str) -> str:
+    """Returns the text that is meant, plain: as if no character had been written as an escape."""
 
     def escape(found: re.Match[str]) -> str:
         if found[1]:
             return chr(int(found[1], 16))
         return _ESCAPES.get(found[2], found[0])
 
-    once = re.sub(r"\\(?:u([0-9a-fA-F]{4})|(.))", escape, body)
-    readings = [body, once] if verbatim else [once]
-    if "\n" in body:
-        readings.append(re.sub(r"\\([\"'])", r"\1", body))
-    elif "\n" not in once:  # escaped twice
-        readings.append(re.sub(r"\\(?:u([0-9a-fA-F]{4})|(.))", escape, once))
-    if "\\" not in body:
-        return body
-    return next((one for one in readings if is_python(one)), readings[0])
+    return plain(_ESCAPE.sub(escape, body))
 
 
 def _dicts(found: Any) -> Iterator[Mapping[str, Any]]:
@@ -133,7 +176,7 @@ def _dicts(found: Any) -> Iterator[Mapping[str, Any]]:
     todo = deque([found])
     while todo:
         one = todo.popleft()
-        if isinstance(one, str) and one.lstrip().startswith("{") and JSON_KEY.search(one):
+        if isinstance(one, str) and one.lstrip().startswith("{"):
             todo.extend(objects_in(one))
         elif isinstance(one, dict):
             yield one
@@ -162,7 +205,6 @@ def tool_in(found: Any) -> str:
     return ""
 
 
-_OPENS = re.compile(r"\{\s*(?:(?://|#)[^\n]*\n\s*|/\*[^*]*\*/\s*)*[\"'“`]?\w+[\"'”`]?\s*:")
 MOST_CHARACTERS = 40_000  # of an answer without a program
 
 
@@ -180,11 +222,11 @@ def read_object(text: str, keys: Sequence[str], *, finished: bool = True) -> Map
         raise Unusable(f"The answer has {len(text):,} characters, too many to read: {form}.")
     found: Mapping[str, Any] | None = None
     end = 0
-    for place in itertools.islice(_OPENS.finditer(text), 32):
-        if place.start() < end:
+    for place in itertools.islice(_openings(text, "{", _ANY_KEY), 32):
+        if place < end:
             continue
         try:
-            tokens, stop = _tokens(text, place.start())
+            tokens, stop = _tokens(text, place)
             value = _value(tokens)
             for one in _dicts(value):
                 lowered = {key.strip().lower(): item for key, item in one.items()}

@@ -16,9 +16,12 @@ def plain(text: str) -> str:
     """Returns the text with plain line ends and spaces, and with nothing that cannot be seen."""
     if text.isascii() and "\0" not in text:  # as most are: sooner
         return text.replace("\r\n", "\n").replace("\r", "\n")
-    # Pairs of surrogates become their character, and lone ones a mark that can be encoded.
-    text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
-    return _SPACES.sub(" ", _INVISIBLE.sub("", _LINE_ENDS.sub("\n", text)))
+    return _SPACES.sub(" ", _INVISIBLE.sub("", _LINE_ENDS.sub("\n", encodable(text))))
+
+
+def encodable(text: str) -> str:
+    """Returns the text with pairs of surrogates as their character, and lone ones as a mark."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 def without_thoughts(text: str) -> str:
@@ -35,14 +38,12 @@ def without_thoughts(text: str) -> str:
 
 def without_tags(text: str) -> str:
     """Returns the text with fences for tags around code, and labels for tags around prose."""
-    if "</parameter>" in text:
-        parameter = r"(?s)<parameter(?:=|\s+name=)[\"']?(\w+)[\"']?\s*>(.*?)</parameter>"
-        text = re.sub(parameter, r"<\1>\2</\1>", text)
+    parameter = r"<parameter(?:=|\s+name=)[\"']?(\w+)[\"']?\s*>"
+    text = _replaced(text, parameter, "</parameter>", r"<\1>\2</\1>")
     text = re.sub(r"(?i)</?pre\b[^<>\n]*>|<!\[CDATA\[|\]\]>", "", text)
     for label in ("name", "motivation", "knowledge"):
-        if f"</{label}>" not in text.lower():
-            continue
-        text = re.sub(rf"(?is)<{label}>(.*?)</{label}>", rf"\n{label}: \1\n\nend:\n", text)
+        told = rf"\n{label}: \1\n\nend:\n"
+        text = _replaced(text, f"(?i:<{label}>)", f"(?i:</{label}>)", told)
 
     def fenced(tag: re.Match[str]) -> str:
         if "\n" not in tag[2] or "```" in tag[2] or "~~~" in tag[2]:
@@ -51,6 +52,13 @@ def without_tags(text: str) -> str:
         return f"\n```python\n{body}\n" + ("```\n" if tag[3] else "")
 
     return re.sub(r"(?is)<(code|program|python|source)\b[^<>\n]*>(.*?)(</\1>|\Z)", fenced, text)
+
+
+def _replaced(text: str, begins: str, ends: str, by: str) -> str:
+    """Returns the text with `by` for two tags and what stands between them."""
+    # Behind the last end, each beginning would be followed to the end of the text, in vain.
+    last = max((found.end() for found in re.finditer(ends, text)), default=0)
+    return re.sub(f"(?s){begins}(.*?){ends}", by, text[:last]) + text[last:]
 
 
 class Said(NamedTuple):

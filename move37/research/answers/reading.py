@@ -9,7 +9,7 @@ from move37.research.answers.drafts import Draft, choose, docstring, draft_of
 from move37.research.answers.edits import edited, read_conflicts, read_hunks
 from move37.research.answers.fences import Block, read_blocks, without_prose
 from move37.research.answers.form import MOST_BYTES
-from move37.research.answers.objects import JSON_KEY, objects_in, proposal_in, tool_in
+from move37.research.answers.objects import has_keys, objects_in, proposal_in, tool_in
 from move37.research.answers.prose import (
     camel,
     ids,
@@ -109,6 +109,6 @@ def _why_nothing(text: str, called: str, finished: bool) -> str:
         return f"The answer was cut off before its program: think and explain less, then {FORM}."
     if _DECLINES.search(text):
         return f"Expected a program, got a refusal: nothing but a mixer is asked for; {FORM}."
-    if JSON_KEY.search(text):
+    if has_keys(text):
         return f"Expected a program, got JSON without one that can be read: {FORM}."
     return f"Expected a program, found prose only: {FORM}."
