@@ -7,15 +7,17 @@ import torch
 from torch import Tensor, nn
 
 from move37.records import CheckResult
-from move37.verify.subject import TOLERANCE, Subject, failed, moved, passed, run
+from move37.verify.subject import TOLERANCE, Subject, draws, failed, moved, passed, run
 
 LENGTH = 67  # prime: no chunk size divides it, so no chunk border hides a leak
 # Around every usual chunk edge; a mixer that divides by the length fails at each.
 PREFIXES = (1, 2, 3, 5, 8, 15, 16, 17, 31, 32, 33, 63, 64, 65, 96, 127, 128, 129)
 FULL_LENGTH = 131  # prime too
+KIND_ROWS = 6  # of each kind alone: as many cuts
 WHOLE_CHUNKS = 64  # a multiple of every usual chunk size; twice that at the full level
 # In float32, rounding is some 1e-6 of the output; a leak that pays is far larger.
 FLOAT32_TOLERANCE = 1e-3
+TRAIN_PREFIXES = (1, 16, 33, 64, 128)
 FULL_PREFIXES = (*PREFIXES, 191, 192, 193, 255, 256, 257, 511, 512, 513)
 
 
@@ -24,8 +26,9 @@ def check_causality(subject: Subject) -> CheckResult:
 
     Inputs and parameters are random, in float64. Outputs are (piecewise) analytic in both, and
     an analytic function that is not zero everywhere is zero almost nowhere: a leak shows at the
-    first draw. In train mode and in eval mode, which may differ, for several kinds of inputs,
-    which may take another branch; and by gradients, which may take another way than values.
+    first draw. In train mode and in eval mode, which may differ, for several kinds of inputs, mixed
+    and alone, and for parameters near the mixer's own, which may take another branch; and by
+    gradients, which may take another way than values.
     """
     length = FULL_LENGTH if subject.thorough else LENGTH
     for draw in range(subject.draws):
@@ -37,10 +40,17 @@ def check_causality(subject: Subject) -> CheckResult:
             told = _seen_by_value(subject, mixer, length, draw)
             if told is None and mode == "train":  # whole chunks, which may take another way
                 told = _seen_by_value(subject, mixer, WHOLE_CHUNKS * subject.draws, draw)
+            if told is None:
+                told = _seen_by_kind(subject, mixer, draw)
             if told is None and (subject.thorough or mode == "eval"):
                 told = _seen_by_gradient(subject, mixer, x_1TD.expand(length - 1, -1, -1), past_CT1)
             if told is not None:
                 return failed("causality", f"{told} ({mode} mode)")
+        own = subject.near_its_own(draw)
+        for mode in ("eval", "train"):
+            told = _seen_by_kind(subject, own.train(mode == "train"), draw)
+            if told is not None:
+                return failed("causality", f"{told} ({mode} mode, parameters near its own)")
     if subject.thorough:
         for batch in (16, 32):
             told = _seen_as_trained(subject, batch)
@@ -80,6 +90,30 @@ def _difference(subject: Subject, mixer: nn.Module, length: int, draw: int) -> s
     if _hears_rows_only(mixer, x_CTD, subject.inputs(draw + 1, cuts, length), row + 1):
         return f"{told}, in other rows of the batch (see independence)"
     return _heard(mixer, x_CTD[row], subject.inputs(draw + 1, cuts, length)[row], cuts) or told
+
+
+def _seen_by_kind(subject: Subject, mixer: nn.Module, draw: int) -> str | None:
+    """Looks for leaks in batches of one kind of inputs: a program may ask for that of all rows."""
+    rows = KIND_ROWS
+    past_RT1 = _past(LENGTH)[:: LENGTH // rows][:rows]
+    others = subject.kinds(draw + 1, rows, LENGTH)
+    for kind, x_RTD in subject.kinds(draw, rows, LENGTH).items():
+        with torch.set_grad_enabled(mixer.training):
+            same_RTD = run(mixer, x_RTD).detach()
+            redrawn_RTD = run(mixer, torch.where(past_RT1, x_RTD, others[kind])).detach()
+        shown_R = same_RTD.isfinite().all(dim=2).all(dim=1)  # as for mixed kinds
+        if not shown_R.any():
+            continue
+        scale = same_RTD[shown_R].abs().max().clamp(min=1)
+        gap_RT1 = ((redrawn_RTD - same_RTD).abs() / scale).amax(dim=2, keepdim=True)
+        gap_RT = gap_RT1.masked_fill(~past_RT1, 0)[shown_R, :, 0]
+        if gap_RT.max() <= TOLERANCE:
+            continue
+        row, output = divmod(int(gap_RT.argmax()), LENGTH)
+        cut = int(past_RT1[shown_R][row].sum())
+        told = f"output {output} moved by {gap_RT.max():.1e} with the inputs from t={cut} on"
+        return f"{told}, where all inputs are {kind}"
+    return None
 
 
 def _hears_rows_only(mixer: nn.Module, x_RTD: Tensor, other_RTD: Tensor, cut: int) -> bool:
@@ -174,14 +208,20 @@ def check_prefix(subject: Subject) -> CheckResult:
     another branch when the length is a multiple of its chunk.
     """
     prefixes = FULL_PREFIXES if subject.thorough else PREFIXES
+    as_trained = prefixes if subject.thorough else TRAIN_PREFIXES
     for draw in range(subject.draws):
         mixer, x_1TD = subject.random(draw, max(prefixes) + 1)
-        whole_1TD = run(mixer, x_1TD)
-        for t in prefixes:
-            gap = moved(run(mixer, x_1TD[:, :t]), whole_1TD[:, :t])
-            if not gap <= TOLERANCE:
-                told = "first output moves" if t == 1 else f"first {t} outputs move"
-                return failed("prefix", f"the {told} by {gap:.1e} when the sequence ends there")
+        for mode, lengths in (("eval", prefixes), ("train", as_trained)):
+            mixer.train(mode == "train")
+            if mode == "train" and draws(mixer, x_1TD):
+                continue  # the dice of a token depend on the length
+            whole_1TD = run(mixer, x_1TD)
+            for t in lengths:
+                gap = moved(run(mixer, x_1TD[:, :t]), whole_1TD[:, :t])
+                if not gap <= TOLERANCE:
+                    told = "first output moves" if t == 1 else f"first {t} outputs move"
+                    told += f" by {gap:.1e} when the sequence ends there ({mode} mode)"
+                    return failed("prefix", f"the {told}")
     return passed("prefix", f"{len(prefixes)} prefixes equal the whole")
 
 
@@ -196,21 +236,14 @@ def check_independence(subject: Subject) -> CheckResult:
             mixer.train(mode == "train")
             first, second = (run(mixer, torch.cat([x_1TD, other]))[:1] for other in others)
             gap = moved(first, second)
-            if mode == "eval":  # with dropout, the dice of a row depend on the batch
+            if mode == "eval" or not draws(mixer, x_1TD):  # dice depend on the batch
                 alone = run(mixer, x_1TD)
                 last = run(mixer, torch.cat([others[1], x_1TD]))[-1:]
                 gaps = [gap, moved(alone, first), moved(alone, last)]
                 gap = next((v for v in gaps if v != v), max(gaps))
             if not gap <= TOLERANCE:
                 told = f"a row moves by {gap:.1e} when the other rows change ({mode} mode)"
-                if mode == "eval" and _draws(mixer, x_1TD):
+                if mode == "eval" and draws(mixer, x_1TD):
                     told = f"a row moves by {gap:.1e} with the dice (see repeatable) ({mode} mode)"
                 return failed("independence", told)
     return passed("independence", "a row gives the same alone and beside three others")
-
-
-def _draws(mixer: nn.Module, x_BTD: Tensor) -> bool:
-    """Says whether the output depends on the dice."""
-    same_BTD = run(mixer, x_BTD)
-    torch.manual_seed(1)
-    return not moved(mixer(x_BTD.clone()), same_BTD) <= TOLERANCE

