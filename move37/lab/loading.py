@@ -29,6 +29,11 @@ FILE = "candidate.py"  # what tracebacks show
 
 # Options of a constructor that are sizes: a mixer has to work with half of each, or refuse it.
 SIZES = ("expand_k", "expand_v", "expand", "expand_ratio", "conv_size", "kernel_size", "chunk_size")
+# Sizes of a head, or of all heads together: half too, and half of the usual ones where it is None.
+HEAD_SIZES, INNER_SIZES = ("key_size", "value_size", "head_dim"), ("key_dim", "value_dim")
+
+# The options of a constructor at a width and a number of heads.
+Options = Callable[[int, int], Mapping[str, Any]]
 
 
 def check_imports(source: str) -> None:
@@ -106,7 +111,7 @@ def load_program(source: str, name: str | None = None) -> Program:
     gate.check_namespace(module)
     kind = _named(module, name) if name else _only(module)
     variants = {what: _builder(kind, options) for what, options in _options(kind)}
-    return Program(kind.__name__, _builder(kind, {}), variants)
+    return Program(kind.__name__, _builder(kind, lambda width, heads: {}), variants)
 
 
 def _modules(module: types.ModuleType) -> list[type[nn.Module]]:
@@ -153,22 +158,39 @@ def _only(module: types.ModuleType) -> type[nn.Module]:
     )
 
 
-def _builder(kind: type[nn.Module], options: dict[str, Any]) -> MixerFactory:
+def _builder(kind: type[nn.Module], options: Options) -> MixerFactory:
     if _takes(kind, "heads"):
         mixer: Any = kind
-        return _uncompiled(lambda width, heads: mixer(width, heads=heads, **options))
-    return _uncompiled(adapt(kind, options))
+        return _uncompiled(lambda width, heads: mixer(width, heads=heads, **options(width, heads)))
+    return _uncompiled(lambda width, heads: adapt(kind, options(width, heads))(width, heads))
 
 
-def _options(kind: type[nn.Module]) -> Iterator[tuple[str, dict[str, Any]]]:
+def _options(kind: type[nn.Module]) -> Iterator[tuple[str, Options]]:
     """Yields single options of a constructor that differ from their defaults."""
     for name, parameter in inspect.signature(kind).parameters.items():
         default = parameter.default
         if isinstance(default, bool):
-            yield f"{name}={not default}", {name: not default}
-        elif name in SIZES and type(default) in (int, float) and default > 0:
-            half = default / 2 if isinstance(default, float) else max(1, default // 2)
-            yield f"{name}={half}", {name: half}
+            yield _option(name, not default)
+        elif name in (*HEAD_SIZES, *INNER_SIZES) and (default is None or name == "head_dim"):
+            # Also where a head's size has a number: a layer of fla's is given another one.
+            yield _share_of_the_width(name)
+        elif name in (*SIZES, *HEAD_SIZES, *INNER_SIZES):
+            if type(default) in (int, float) and default > 0:
+                half = default / 2 if isinstance(default, float) else max(1, default // 2)
+                yield _option(name, half)
+            if name == "conv_size" and type(default) is int and default > 0:
+                yield _option(name, 0)
+
+
+def _option(name: str, value: bool | float) -> tuple[str, Options]:
+    return f"{name}={value}", lambda width, heads: {name: value}
+
+
+def _share_of_the_width(name: str) -> tuple[str, Options]:
+    if name in INNER_SIZES:
+        return f"{name}=width // 2", lambda width, heads: {name: max(1, width // 2)}
+    told = f"{name}=width // heads // 2"
+    return told, lambda width, heads: {name: max(1, width // heads // 2)}
 
 
 def _takes(kind: Callable[..., Any], *arguments: str) -> bool:

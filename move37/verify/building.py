@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from move37.records import CheckResult
 from move37.verify.subject import Subject, failed, in_short, passed, run
@@ -22,7 +23,8 @@ def check_builds(subject: Subject) -> CheckResult:
 
     A constructor may refuse a size or an option, by any error; what it accepts has to run and keep
     the shape. Of the other sizes that are tried, a width that is no multiple of four for each head
-    may be refused in the forward pass too, by any error. Options are tried at the full level.
+    may be refused in the forward pass too, by any error, and so may an option at a width of the
+    subject's own that is none, or a size of zero. Options are tried at the full level.
     """
     told = _left_to_chance(subject) or _without_data(subject)
     if told:
@@ -45,7 +47,8 @@ def check_builds(subject: Subject) -> CheckResult:
             with torch.no_grad():
                 y_BTD = run(mixer, x_BTD)
         except BaseException as error:  # noqa: BLE001  whatever it raises is the evidence
-            if own != (D, H) and D % (4 * H):  # most layers find out only here
+            unusual = (own != (D, H) or what in subject.variants) and D % (4 * H)
+            if unusual or what.endswith("=0"):  # most layers, a convolution too, find out only here
                 refused.append(what)
                 continue
             return failed("builds", f"built with {what}, its forward raises {in_short(error)}")
@@ -62,20 +65,22 @@ def _left_to_chance(subject: Subject) -> str | None:
     with _poisoned_memory():
         mixer = subject.build()
     for name, value in (*mixer.named_parameters(), *mixer.named_buffers()):
-        if value.is_floating_point() or value.is_complex():
-            untouched = bool(value.isnan().any())
-        else:  # whole numbers are filled with their largest
-            untouched = value.dtype != torch.bool and bool(
-                (value == torch.iinfo(value.dtype).max).any()
-            )
-        if untouched:
+        if _untouched(value):
             return f"{name} is never initialised"
     return None
 
 
+def _untouched(value: Tensor) -> bool:
+    """Says whether a number in it may be memory that was poisoned. Truth values do not tell."""
+    if value.is_floating_point() or value.is_complex():
+        return bool(value.isnan().any())
+    # Whole numbers are filled with their largest.
+    return value.dtype != torch.bool and bool((value == torch.iinfo(value.dtype).max).any())
+
+
 @contextmanager
 def _poisoned_memory() -> Iterator[None]:
-    """Within it, PyTorch fills memory that it has not set (torch.empty) with NaN."""
+    """Within it, PyTorch fills memory that it has not set (torch.empty) with NaN, or true."""
     deterministic = torch.are_deterministic_algorithms_enabled()
     memory: Any = torch.utils.deterministic  # its attributes are made at run time
     filling = memory.fill_uninitialized_memory
@@ -106,11 +111,26 @@ def _without_data(subject: Subject) -> str | None:
         return None
     with _poisoned_memory():
         empty.to_empty(device="cpu")
-    for module in empty.modules():
-        if module is not empty and hasattr(module, "reset_parameters"):
-            module.reset_parameters()
-    empty.reset_parameters()
-    for name, parameter in empty.named_parameters():
-        if not parameter.isfinite().all():
+        for module in empty.modules():
+            if module is not empty and hasattr(module, "reset_parameters"):
+                module.reset_parameters()
+        empty.reset_parameters()
+    built = dict(mixer.named_buffers())
+    for name, value in (*empty.named_parameters(), *empty.named_buffers()):
+        # A mask that is true all over, as poisoned memory is, and otherwise is not.
+        mask = name in built and value.dtype == built[name].dtype == torch.bool
+        if _untouched(value) or (mask and value.all() and not built[name].all()):
             return f"reset_parameters leaves {name} uninitialised on the way from the meta device"
-    return None
+    return _does_not_run(subject, empty)
+
+
+@torch.no_grad()
+def _does_not_run(subject: Subject, mixer: nn.Module) -> str | None:
+    """Says how the forward fails after the way from the meta device: tensors in attributes stay."""
+    x_BTD = torch.randn(2, LENGTH, subject.width, generator=subject.dice())
+    after = "after the way from the meta device, with to_empty and reset_parameters, its forward"
+    try:
+        y_BTD = run(mixer, x_BTD)
+    except BaseException as error:  # noqa: BLE001  whatever it raises is the evidence
+        return f"{after} raises {in_short(error)}"
+    return None if y_BTD.isfinite().all() else f"{after} is not finite"

@@ -5,7 +5,6 @@ Shape letters: B batch, T time, D model width.
 
 import traceback
 import warnings
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -22,6 +21,7 @@ FULL_LENGTHS = (*LENGTHS, 127, 128, 129, 1021)
 SCALES = (0.0, 1e-3, 1.0, 30.0, 1e3)
 # Biases of this size hold a gate open or shut.
 SHUT = 10.0
+HALF_SCALES = (1e-3, 1.0, 30.0)  # of the inputs in half precision
 STEPS, RATE = 200, 1e-2  # of the full level's training
 
 
@@ -130,7 +130,7 @@ def _not_finite(mixer: nn.Module, x_BTD: Tensor) -> str | None:
 @torch.no_grad()
 def _with_biases(mixer: nn.Module, value: float) -> nn.Module:
     for name, parameter in mixer.named_parameters():
-        if name.endswith("bias"):
+        if name.endswith("bias") and parameter.is_floating_point():
             parameter.fill_(value)
     return mixer
 
@@ -157,7 +157,8 @@ def _diverges(subject: Subject) -> int | None:
 def check_precision(subject: Subject) -> CheckResult:
     """Works in the precision that it is given: float64 stays, bfloat16 and autocast are finite.
 
-    A cast by name to a narrower type makes float64 useless, and with it every proof.
+    Forward and backward, for small, usual and large inputs. A cast by name to a narrower type makes
+    float64 useless, and with it every proof.
     """
     rng = subject.dice()
     x_BTD = torch.randn(2, 35, subject.width, generator=rng)
@@ -174,37 +175,54 @@ def check_precision(subject: Subject) -> CheckResult:
         notes.append("casts to half precision by name are left out here")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that an operator takes a slower way
-        halves = list(_in_half(subject, x_BTD))
-    for name, y_BTD in halves:
-        if isinstance(y_BTD, Exception):
-            return failed("precision", f"in {name} it raises {in_short(y_BTD)}")
-        if isinstance(y_BTD, str):
-            notes.append(f"{name}: {y_BTD}")
-            continue
-        if not y_BTD.isfinite().all():
-            return failed("precision", f"output is not finite in {name}")
-        scale = exact_BTD.abs().max().clamp(min=1e-6)
-        gap = ((y_BTD.to(exact_BTD) - exact_BTD).abs().max() / scale).item()
-        notes.append(f"{name} differs by {gap:.1%}")
+        for name in ("bfloat16", "autocast"):
+            for scale in HALF_SCALES:
+                half = _in_half(subject, name, scale * x_BTD)
+                if half.fault:
+                    told = f"{half.fault} in {name}, for inputs scaled by {scale:g}"
+                    return failed("precision", told)
+                if scale == 1 and half.y_BTD is not None:
+                    size = exact_BTD.abs().max().clamp(min=1e-6)
+                    gap = ((half.y_BTD.to(exact_BTD) - exact_BTD).abs().max() / size).item()
+                    notes.append(f"{name} differs by {gap:.1%}")
+            if half.lacking:
+                notes.append(f"{name}: {half.lacking}")
     return passed("precision", f"no cast in float64; {', '.join(notes)}")
 
 
-def _in_half(subject: Subject, x_BTD: Tensor) -> Iterator[tuple[str, Tensor | str | Exception]]:
-    """Yields the output in bfloat16 and under autocast, or why there is none."""
-    for name in ("bfloat16", "autocast"):
-        try:
-            if name == "bfloat16":
-                yield name, run(subject.build().bfloat16(), x_BTD.bfloat16())
-            else:
-                with torch.autocast("cpu", torch.bfloat16):
-                    yield name, run(subject.build(), x_BTD)
-        except (RuntimeError, NotImplementedError) as error:
-            # An operator that PyTorch has in no such precision (FFT) is not the mixer's fault.
-            lacking = next((w for w in _LACKING if w in str(error)), None)
-            if lacking is None:
-                yield name, error
-            else:
-                yield name, "an operator lacks it"
+class _Half(NamedTuple):
+    """The output in half precision, if there is one, what is wrong, and what PyTorch lacks."""
+
+    y_BTD: Tensor | None
+    fault: str = ""
+    lacking: str = ""
+
+
+def _in_half(subject: Subject, name: str, x_BTD: Tensor) -> _Half:
+    """Runs forward and backward in bfloat16 or, as one trains, with the forward under autocast."""
+    mixer, y_BTD, part = subject.build(), None, "forward"
+    if name == "bfloat16":
+        mixer, x_BTD = mixer.bfloat16(), x_BTD.bfloat16()
+    try:
+        with torch.enable_grad():
+            x_BTD = x_BTD.detach().requires_grad_()
+            with torch.autocast("cpu", torch.bfloat16, enabled=name == "autocast"):
+                result_BTD = run(mixer, x_BTD)
+            y_BTD, part = result_BTD.detach(), "backward"
+            if not y_BTD.isfinite().all():
+                return _Half(y_BTD, "output is not finite")
+            if result_BTD.requires_grad:
+                noise_BTD = torch.randn(y_BTD.shape, generator=subject.dice(1))
+                result_BTD.backward(noise_BTD.to(y_BTD.dtype))
+    except (RuntimeError, NotImplementedError) as error:
+        # An operator that PyTorch has in no such precision (FFT) is not the mixer's fault.
+        if any(words in str(error) for words in _LACKING):
+            return _Half(y_BTD, lacking=f"an operator of its {part} lacks it")
+        return _Half(y_BTD, f"its {part} raises {in_short(error)}")
+    for leaf_name, leaf in (("the input", x_BTD), *mixer.named_parameters()):
+        if leaf.grad is not None and not leaf.grad.isfinite().all():
+            return _Half(y_BTD, f"the gradient of {leaf_name} is not finite")
+    return _Half(y_BTD)
 
 
 _LACKING = (

@@ -13,14 +13,22 @@ from torch.utils._pytree import tree_leaves
 from move37.records import CheckResult
 from move37.verify.subject import Subject, failed, passed, run
 
+# Far below what any loss gives, so that one that is added shows.
+TINY = 1e-9
+PAST = "the mixer brings a loss of its own past auxiliary_loss()"
+
 
 def check_gradients(subject: Subject) -> CheckResult:
     """Within a few optimiser steps, every parameter gets a gradient.
 
     Not at once: behind a gate that starts at zero it comes with the second step. Behind two
     such gates it never comes. A loss of its own has to go through `auxiliary_loss`, which the
-    trainer reads. Reports how much of the output comes from memory.
+    trainer reads, and adds nothing to the gradients by itself. Reports how much of the output comes
+    from memory.
     """
+    told = _hidden_loss(subject)
+    if told:
+        return failed("gradients", told)
     mixer: Any = subject.build().train()
     share = f"{memory_share(subject):.0%} of the output is memory"
     rng = subject.dice()
@@ -53,6 +61,41 @@ def check_gradients(subject: Subject) -> CheckResult:
         nn.utils.clip_grad_norm_(mixer.parameters(), 1.0)
         optimizer.step()
     return failed("gradients", f"no gradient reaches {', '.join(sorted(waiting))}")
+
+
+def _hidden_loss(subject: Subject) -> str | None:
+    """Says where a backward pass gives a gradient that does not come from the output's.
+
+    None comes where the output has none. Where the output's is tiny, it turns with its sign, which
+    holds as well where a backward pass by hand clips, rounds or normalises.
+    """
+    names = [*(name for name, _ in subject.build().named_parameters()), "the input"]
+    for name, gradient in zip(names, _gradients(subject, 0.0), strict=True):
+        if not gradient.isfinite().all():
+            return f"{name} gets NaN for its gradient where that of the output is zero"
+        if bool((gradient != 0).any()):
+            return f"{name} gets a gradient where that of the output is zero: {PAST}"
+    up, down = _gradients(subject, TINY), _gradients(subject, -TINY)
+    for name, one, other in zip(names, up, down, strict=True):
+        if (one + other).norm() > 0.5 * (one.norm() + other.norm()):
+            return f"{name} gets a gradient that does not turn with that of the output: {PAST}"
+    return None
+
+
+def _gradients(subject: Subject, size: float) -> list[Tensor]:
+    """Returns the gradients of parameters and input in train mode, for an output's of this size.
+
+    The mixer is built anew, so that nothing is left of an earlier call.
+    """
+    mixer = subject.build().double().train()
+    rng = subject.dice()
+    x_BTD, upstream_BTD = torch.randn(2, 2, 67, subject.width, generator=rng, dtype=torch.float64)
+    x_BTD.requires_grad_()
+    y_BTD = run(mixer, x_BTD)
+    if y_BTD.requires_grad:
+        y_BTD.backward(size * upstream_BTD)
+    leaves = (*mixer.parameters(), x_BTD)
+    return [torch.zeros(()) if leaf.grad is None else leaf.grad for leaf in leaves]
 
 
 @torch.no_grad()
