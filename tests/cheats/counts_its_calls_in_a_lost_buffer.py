@@ -5,6 +5,8 @@ from torch import Tensor, nn
 
 
 class CountsItsCallsInALostBuffer(nn.Module):
+    calls: Tensor
+
     def __init__(self, dim: int, *, heads: int) -> None:
         super().__init__()
         self.project = nn.Linear(dim, dim)

@@ -5,6 +5,8 @@ from torch import Tensor, nn
 
 
 class CountsItsStepsInABuffer(nn.Module):
+    steps: Tensor
+
     def __init__(self, dim: int, *, heads: int) -> None:
         super().__init__()
         self.project = nn.Linear(dim, dim)
