@@ -283,3 +283,34 @@ def test_at_the_full_level_what_grows_is_told_before_the_longest_sequence(check:
     assert "at T=1024: " in told
     assert "1.35 allowed" in told
     assert "at T=4096" not in told
+
+
+class Token(nn.Linear):
+    """Each token by itself."""
+
+    def __init__(self, dim: int, *, heads: int) -> None:  # noqa: ARG002
+        super().__init__(dim, dim)
+
+
+class Before(Token):
+    """The token before."""
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        y_BTD = super().forward(x_BTD)
+        return torch.cat([0 * y_BTD[:, :1], y_BTD[:, :-1]], dim=1)
+
+
+@pytest.mark.parametrize(("kind", "share"), [(Token, "0%"), (Before, "100%")])
+def test_the_share_of_the_output_that_is_memory_is_told(kind: type[Token], share: str) -> None:
+    subject = Subject(lambda width, heads: kind(width, heads=heads), 32, 2)
+    assert CHECKS["gradients"](subject).evidence.endswith(f"; {share} of the output is memory")
+
+
+def test_a_loop_over_tokens_is_told() -> None:
+    subject = subject_of(TESTS / "honest" / "loops_over_tokens.py")
+    assert "; a loop over tokens: " in CHECKS["sub-quadratic"](subject).evidence
+
+
+def test_growth_that_stops_is_followed_to_where_it_stops() -> None:
+    file = TESTS / "honest" / "attends_to_half_a_thousand_tokens.py"
+    assert CHECKS["sub-quadratic"](subject_of(file, "full")).verdict == "passed"
