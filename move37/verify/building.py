@@ -53,7 +53,9 @@ def check_builds(subject: Subject) -> CheckResult:
                 continue
             return failed("builds", f"built with {what}, its forward raises {in_short(error)}")
         if y_BTD.shape != x_BTD.shape or not y_BTD.isfinite().all():
-            return failed("builds", f"with {what} it does not give finite numbers (B, T, D)")
+            shapes = f"{tuple(y_BTD.shape)} for {tuple(x_BTD.shape)}"
+            told = shapes if y_BTD.shape != x_BTD.shape else "what is not finite"
+            return failed("builds", f"with {what} its forward gives {told}")
     told = f"{len(attempts) - len(refused)} sizes and options, all parameters initialised"
     if hasattr(subject.build(), "reset_parameters"):
         told += ", from the meta device too"

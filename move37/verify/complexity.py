@@ -6,12 +6,13 @@ What grows is looked for in the program line by line, in a second count that nob
 """
 
 import contextlib
+import functools
 import math
 import re
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, Literal, NamedTuple
 
@@ -38,6 +39,7 @@ MOST_CALLS = 20_000  # of operators, for which it is not too dear to ask which l
 GROWTH = 1.35
 # And by this when it grows twice.
 DOUBLED_GROWTH, FALLS, MOST_DOUBLED = 1.2, 0.9, 8192
+MOST_FOLLOWED = 1 << 29  # bytes asked for in a call; what asks for more is not followed further
 # Less per token than this at the longer length is a constant, not a growth.
 NEGLIGIBLE = {"flops": 4, "elements": 4, "calls": 0.1, "allocated": 16, "saved": 16}
 UNITS = {kind: kind for kind in NEGLIGIBLE} | {
@@ -65,7 +67,26 @@ class _Way(NamedTuple):
         return f"{self.mode} mode{rows}{', with documents' if self.documents else ''}"
 
 
-def check_subquadratic(subject: Subject) -> CheckResult:
+class _Raised(RuntimeError):
+    """What a mixer raised while it was counted, and at which length."""
+
+
+def _at_its_length(
+    name: str, check: Callable[[Subject], CheckResult]
+) -> Callable[[Subject], CheckResult]:
+    """Returns a check that says at which length the mixer raised something."""
+
+    @functools.wraps(check)
+    def told(subject: Subject) -> CheckResult:
+        try:
+            return check(subject)
+        except _Raised as error:
+            return failed(name, str(error))
+
+    return told
+
+
+def _subquadratic(subject: Subject) -> CheckResult:
     """Work per token is (all but) the same at several lengths, as it is trained and as it is used.
 
     Each operator is judged by itself, so that a small quadratic term does not hide behind a
@@ -95,7 +116,7 @@ def check_subquadratic(subject: Subject) -> CheckResult:
     return passed("sub-quadratic", told)
 
 
-def check_memory(subject: Subject) -> CheckResult:
+def _memory(subject: Subject) -> CheckResult:
     """Memory per token, asked for and saved for the backward pass, does not grow either."""
     counted: list[tuple[int, Work]] = []
     saved, way = True, _Way()
@@ -124,6 +145,10 @@ def _stages(subject: Subject) -> Sequence[tuple[int, ...]]:
     return ((SHORT, LONG), (FULL_LONG,)) if subject.thorough else ((SHORT, LONG),)
 
 
+check_subquadratic = _at_its_length("sub-quadratic", _subquadratic)
+check_memory = _at_its_length("memory", _memory)
+
+
 def _ways(subject: Subject) -> Iterator[tuple[_Way, Sequence[tuple[int, ...]]]]:
     """Yields how it is called, and at which lengths; the usual training last, which is told."""
     yield _Way("eval"), (_stages(subject) if subject.thorough else (ODD,))
@@ -150,11 +175,11 @@ def _stops_growing(subject: Subject, way: _Way, grown: "_Growth", at: Work) -> b
     """Says whether the same kind of work of all operators stops growing at longer inputs.
 
     Each doubling of a square doubles it again; what fills a window grows by less each time. What
-    goes wrong on the way, for want of memory, leaves what was found.
+    goes wrong on the way, for want of memory, leaves what was found; so does what would be dear.
     """
     length, last = grown.long, at
     factor = grown.factor ** (1 / math.log2(grown.long / grown.short))
-    while 2 * length <= MOST_DOUBLED:
+    while 2 * length <= MOST_DOUBLED and last.allocated.total() <= MOST_FOLLOWED:
         try:
             ((length, work),) = _count(
                 subject, way, [(2 * length, Work())], saved=grown.kind == "saved"
@@ -312,11 +337,14 @@ def _count(
             return tensor
 
         hooks = torch.autograd.graph.saved_tensors_hooks(keep, _as_it_was)
-        with work, hooks if saved else contextlib.nullcontext():
-            with torch.set_grad_enabled(trains):
-                y_BTD = run(mixer, x_BTD, documents_BT)
-            if y_BTD.requires_grad:
-                y_BTD.sum().backward()
+        try:
+            with work, hooks if saved else contextlib.nullcontext():
+                with torch.set_grad_enabled(trains):
+                    y_BTD = run(mixer, x_BTD, documents_BT)
+                if y_BTD.requires_grad:
+                    y_BTD.sum().backward()
+        except Exception as error:
+            raise _Raised(f"at T={length} ({way}) it raises {in_short(error)}") from error
         counted.append((length, work))
     return counted
 

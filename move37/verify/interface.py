@@ -168,7 +168,8 @@ def check_precision(subject: Subject) -> CheckResult:
     if narrowing.found:
         told = f"in float64 it casts to {' and '.join(sorted(narrowing.found))}"
         where = f" ({narrowing.line})" if narrowing.line else ""
-        return failed("precision", f"{told}{where}: use the type of the input")
+        advice = "use the type of the input, or torch.promote_types of it and of float32"
+        return failed("precision", f"{told}{where}: {advice}")
 
     exact_BTD, notes = run(subject.build(), x_BTD), []
     if getattr(mixer, "leaves_casts_out", False):  # see move37.nn.interop.adapter

@@ -142,7 +142,10 @@ def check_decoding(subject: Subject) -> CheckResult:
     first_BTD, second_BTD = (torch.stack(one, dim=1) for one in outputs)
     gap = moved(first_BTD, whole_BTD)
     if not gap <= TOLERANCE:
-        return failed("decoding", f"token by token the outputs move by {gap:.1e}")
+        each = (moved(first_BTD[:, t], whole_BTD[:, t]) for t in range(length))
+        first = next((t for t, one in enumerate(each) if not one <= TOLERANCE), 0)
+        told = f"token by token the outputs move by {gap:.1e}, from t={first} on"
+        return failed("decoding", told)
     gap = moved(second_BTD, whole_BTD.flip(0))
     if not gap <= TOLERANCE:
         return failed("decoding", f"two sequences decoded side by side move by {gap:.1e}")

@@ -314,3 +314,21 @@ def test_a_loop_over_tokens_is_told() -> None:
 def test_growth_that_stops_is_followed_to_where_it_stops() -> None:
     file = TESTS / "honest" / "attends_to_half_a_thousand_tokens.py"
     assert CHECKS["sub-quadratic"](subject_of(file, "full")).verdict == "passed"
+
+
+class UpTo2000(Token):
+    """Positions in a table."""
+
+    def __init__(self, dim: int, *, heads: int) -> None:
+        super().__init__(dim, heads=heads)
+        self.positions = nn.Embedding(2000, dim)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        places_TD: Tensor = self.positions(torch.arange(x_BTD.shape[1]))
+        return super().forward(x_BTD) + places_TD
+
+
+@pytest.mark.parametrize("check", ["sub-quadratic", "memory"])
+def test_what_is_raised_at_a_length_is_told_with_it(check: str) -> None:
+    subject = Subject(lambda width, heads: UpTo2000(width, heads=heads), 32, 2, "full")
+    assert CHECKS[check](subject).evidence.startswith("at T=4096 (")
