@@ -287,7 +287,10 @@ def test_a_run_that_is_finished_says_so_and_does_nothing(undisturbed: Path) -> N
 @pytest.mark.slow
 def test_ctrl_c_stops_at_once_and_says_how_to_go_on(tmp_path: Path) -> None:
     path = tmp_path / "store.sqlite"
-    command = [sys.executable, "-m", "move37.cli", "run", "--preset", "smoke", "--store", str(path)]
+    # Around the tests it may be ignored, as behind `nohup`.
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    program = f"{heard}; from move37.cli import main; main()"
+    command = [sys.executable, "-c", program, "run", "--preset", "smoke", "--store", str(path)]
     run = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert run.stdout is not None
     assert any("fitness" in line for line in run.stdout)  # the heading: experiments have begun

@@ -18,6 +18,7 @@ class Forgets:
         for _ in range(10_000):
             pass
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # it may be ignored around the tests
 interrupts.catch()
 Forgets()
 print("forgotten", flush=True)
