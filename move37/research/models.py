@@ -23,6 +23,7 @@ from typing import Any, NamedTuple, Protocol
 
 from move37.records import InputError, RunFailed
 
+ROLES = ("researcher", "engineer", "novelty_judge", "analyst", "summariser", "judge")
 LEAST_KEY = 6  # characters
 FORMS = "openai:NAME, anthropic:NAME, google:NAME, openrouter:NAME or http://HOST:PORT/v1#NAME"
 
@@ -72,6 +73,10 @@ class ModelSpec:
         if len(known) == 1 or not all(math.isfinite(price) and price >= 0 for price in known):
             told = f"expected the price of input and of output, 0 or more, got {prices}"
             raise InputError(f"{self.name}: {told}: give both or neither")
+        for role in self.roles:
+            if role not in ROLES:
+                told = f"expected roles among {', '.join(ROLES)}, got {role!r}"
+                raise InputError(f"{self.name}: {told}")
         if self.max_output is not None and self.max_output < 1:
             told = f"expected max_output of 1 token or more, got {self.max_output}"
             raise InputError(f"{self.name}: {told}")

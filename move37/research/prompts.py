@@ -14,6 +14,8 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined, Template
 
+from move37.research.syntax import quietly
+
 # Two or more folders from the root on, or /root; a division or a fraction has no such form. What
 # stands before it is asked after the slash: so only slashes are looked at. A letter stands there
 # in `-I/home/me/include` only, three slashes in `file:///home/me/x`.
@@ -86,5 +88,6 @@ def operators() -> str:
 
 
 def _functions(file: Path) -> dict[str, ast.FunctionDef]:
-    tree = ast.parse(file.read_text(encoding="utf-8"))
+    with quietly():  # another worker may parse just then, which CPython does not bear
+        tree = ast.parse(file.read_text(encoding="utf-8"))
     return {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}

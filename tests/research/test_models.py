@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from move37.records import InputError
-from move37.research.models import Access, ModelSpec, parse_model, read_models
+from move37.research.models import ROLES, Access, ModelSpec, parse_model, read_models
+from move37.research.prompts import prompt
 
 KEY = "sk-SECRET-0123456789"
 LOCAL = "http://127.0.0.1:8000/v1#qwen3"
@@ -234,3 +235,12 @@ def test_nothing_of_the_library_is_loaded_before_a_model_is_asked() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = {name.split(".")[0] for name in done.stdout.split()}
     assert loaded & {"pydantic_ai", "openai", "anthropic", "google", "genai_prices"} == set()
+
+
+def test_a_role_that_there_is_not_is_refused() -> None:
+    with pytest.raises(InputError, match=r"expected roles among researcher, .* got 'reseacher'"):
+        parse_model("openai:gpt-5,roles=judge+reseacher")
+
+
+def test_every_role_has_a_prompt() -> None:
+    assert {prompt(role).role for role in ROLES} == set(ROLES)
