@@ -151,10 +151,14 @@ check_memory = _at_its_length("memory", _memory)
 
 def _ways(subject: Subject) -> Iterator[tuple[_Way, Sequence[tuple[int, ...]]]]:
     """Yields how it is called, and at which lengths; the usual training last, which is told."""
-    yield _Way("eval"), (_stages(subject) if subject.thorough else (ODD,))
-    if offers_documents(subject.build()):
-        yield _Way("train" if subject.thorough else "eval", documents=True), ((SHORT, LONG),)
+    documents = offers_documents(subject.build())
+    yield _Way("eval"), (ODD,)
+    if documents:
+        yield _Way("eval", documents=True), ((SHORT, LONG),)
     if subject.thorough:
+        if documents:
+            yield _Way("train", documents=True), ((SHORT, LONG),)
+        yield _Way("eval"), _stages(subject)
         yield _Way("eval", batch=2), (ODD,)
         yield _Way("train", batch=2), (ODD,)
     yield _Way("train"), _stages(subject)
@@ -199,14 +203,15 @@ def _most_growth(before: Work, after: Work, kind: str, length: int, batch: int) 
     """Returns by which factor work per token grows at most, of operators that matter."""
     most = 1.0
     for name, total in getattr(after, kind).items():
-        if total / length > _negligible(kind, batch):
+        if total / length / _rows(kind, batch) > NEGLIGIBLE[kind]:
             then = getattr(before, kind)[name]
             most = max(most, total / (2 * then) if then else math.inf)
     return most
 
 
-def _negligible(kind: str, batch: int) -> float:
-    return NEGLIGIBLE[kind] * (1 if kind == "calls" else batch)
+def _rows(kind: str, batch: int) -> int:
+    """Returns by how many rows work is shared: an operator is called once for all of them."""
+    return 1 if kind == "calls" else batch
 
 
 class _Growth(NamedTuple):
@@ -225,7 +230,7 @@ def _grown(
 ) -> _Growth | None:
     """Returns the operator that exceeds what is allowed by most, if one does."""
     found, most = None, 0.0
-    rows = 1 if kind == "calls" else batch
+    rows = _rows(kind, batch)
     for name, total in getattr(after, kind).items():
         then, now = getattr(before, kind)[name] / short / rows, total / long / rows
         if now > NEGLIGIBLE[kind] and now - GROWTH * then > most:
