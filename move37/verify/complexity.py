@@ -152,13 +152,14 @@ check_memory = _at_its_length("memory", _memory)
 def _ways(subject: Subject) -> Iterator[tuple[_Way, Sequence[tuple[int, ...]]]]:
     """Yields how it is called, and at which lengths; the usual training last, which is told."""
     documents = offers_documents(subject.build())
+    if subject.thorough:
+        yield _Way("eval"), _stages(subject)
     yield _Way("eval"), (ODD,)
     if documents:
         yield _Way("eval", documents=True), ((SHORT, LONG),)
     if subject.thorough:
         if documents:
             yield _Way("train", documents=True), ((SHORT, LONG),)
-        yield _Way("eval"), _stages(subject)
         yield _Way("eval", batch=2), (ODD,)
         yield _Way("train", batch=2), (ODD,)
     yield _Way("train"), _stages(subject)
