@@ -2,8 +2,9 @@
 
 Cheats are the mixers of tests/cheats that have to be caught before training, at the level that
 their first line names; honest ones are those of tests/honest, at both levels. A flip is a mixer
-whose verdict at the quick level is another one with another seed. Seconds are those of the
-library's mixers, at width 32 with two heads.
+whose verdict at the quick level is another one with another seed. The quick level judges at the
+size of a laptop's run, the full one at the size of `move37 verify`. Seconds are those of the
+library's mixers.
 
 Rival: what a repository's unit tests usually ask of a layer (shape, finite numbers, gradients, and
 no output before the middle moves with the inputs after it). Input that must fail: the cheats.
@@ -24,9 +25,11 @@ from typing import NamedTuple
 
 import torch
 
+from move37 import auditing
 from move37.lab.loading import load_program
 from move37.lab.worker import prepare
 from move37.loop import hardware
+from move37.presets import LAPTOP
 from move37.records import Level
 from move37.verify import CHECKS, Subject
 
@@ -37,7 +40,10 @@ HONEST = sorted((ROOT / "tests" / "honest").glob("[a-z]*.py"))
 AFTER_TRAINING = "after training"
 QUADRATIC = ("softmax_attention",)  # by declaration
 MIXERS = sorted((ROOT / "move37" / "nn" / "mixers").glob("[a-z]*.py"))
-WIDTH, HEADS = 32, 2
+SIZES: dict[Level, tuple[int, int]] = {  # width and heads
+    "quick": (LAPTOP.budgets[0].model.width, LAPTOP.budgets[0].model.heads),
+    "full": (auditing.WIDTH, auditing.HEADS),
+}
 
 
 class Verdict(NamedTuple):
@@ -59,7 +65,7 @@ def _told(file: Path) -> str:
 def verify(file: Path, level: Level, seed: int = 0, excused: tuple[str, ...] = ()) -> Verdict:
     """Returns the verdict over all checks; an exception counts as a failure."""
     program = load_program(file.read_text())
-    subject = Subject(program.make, WIDTH, HEADS, level, program.variants, seed)
+    subject = Subject(program.make, *SIZES[level], level, program.variants, seed)
     started = time.perf_counter()
     for name, check in CHECKS.items():
         try:
@@ -85,12 +91,13 @@ def usual_tests_pass(file: Path) -> bool:
     """Says whether a mixer passes the rival: the tests that repositories usually have."""
     torch.manual_seed(0)
     try:
-        mixer = load_program(file.read_text()).make(WIDTH, HEADS)
-        x_BTD = torch.randn(2, 64, WIDTH)
+        width, heads = SIZES["quick"]
+        mixer = load_program(file.read_text()).make(width, heads)
+        x_BTD = torch.randn(2, 64, width)
         y_BTD = mixer(x_BTD)
         y_BTD.sum().backward()
         other_BTD = x_BTD.clone()
-        other_BTD[:, 32:] = torch.randn(2, 32, WIDTH)
+        other_BTD[:, 32:] = torch.randn(2, 32, width)
         same = torch.allclose(mixer(other_BTD)[:, :32], y_BTD[:, :32], atol=1e-4)
     except Exception:  # noqa: BLE001  whatever a cheat raises
         return False

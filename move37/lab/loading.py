@@ -23,12 +23,13 @@ from move37.lab.gate import Refused as Refused
 from move37.lab.names import statements
 from move37.nn.interop import HEADS, WIDTHS, NoStandIn, adapt, stand_in
 from move37.nn.language_model import MixerFactory
+from move37.verify.protocol import CHUNK_NAMES
 
 MODULE = "candidate"
 FILE = "candidate.py"  # what tracebacks show
 
 # Options of a constructor that are sizes: a mixer has to work with half of each, or refuse it.
-SIZES = ("expand_k", "expand_v", "expand", "expand_ratio", "conv_size", "kernel_size", "chunk_size")
+SIZES = ("expand_k", "expand_v", "expand", "expand_ratio", "conv_size", "kernel_size", *CHUNK_NAMES)
 # Sizes of a head, or of all heads together: half too, and half of the usual ones where it is None.
 HEAD_SIZES, INNER_SIZES = ("key_size", "value_size", "head_dim"), ("key_dim", "value_dim")
 
@@ -149,13 +150,15 @@ def _only(module: types.ModuleType) -> type[nn.Module]:
             theirs = [kind for kind in theirs if tell(kind)] or theirs
     if len(theirs) == 1:
         return theirs[0]
-    names = ", ".join(kind.__name__ for kind in ours or theirs) or "none"
-    raise Refused(
-        "interface",
-        "expected one public nn.Module class with __init__(self, dim, *, heads), or one layer of "
-        f"fla's interface with __init__(self, hidden_size, num_heads), found {names}; "
-        "give helper classes a leading underscore, or name the class to `move37 verify FILE:CLASS`",
+    found = ", ".join(kind.__name__ for kind in ours or theirs)
+    told = (
+        f"found {found}; name the one that is meant (`move37 verify FILE:CLASS`), or give the "
+        "others a leading underscore"
+        if found
+        else "with __init__(self, dim, *, heads), or one layer of fla's interface with "
+        "__init__(self, hidden_size, num_heads), found none"
     )
+    raise Refused("interface", f"expected one public nn.Module class{', ' if found else ' '}{told}")
 
 
 def _builder(kind: type[nn.Module], options: Options) -> MixerFactory:
@@ -178,6 +181,8 @@ def _options(kind: type[nn.Module]) -> Iterator[tuple[str, Options]]:
             if type(default) in (int, float) and default > 0:
                 half = default / 2 if isinstance(default, float) else max(1, default // 2)
                 yield _option(name, half)
+            if name in CHUNK_NAMES and type(default) is int:
+                yield _option(name, 2 * default)
             if name == "conv_size" and type(default) is int and default > 0:
                 yield _option(name, 0)
 

@@ -33,7 +33,7 @@ FULL_LENGTH = 307  # of decoding: a window is longer than LENGTH now and then
 BORDERS = (5, 6, 40)  # a document of one token among them
 REAL = (LENGTH, 41, 3)  # tokens of each padded row
 CHUNKS = (16, 32, 64, 128)
-# The attributes that say how long a chunk is.
+# Options and attributes that say how long a chunk is.
 CHUNK_NAMES = ("chunk", "chunk_size", "chunk_len", "chunk_length")
 
 
@@ -158,24 +158,46 @@ def check_decoding(subject: Subject) -> CheckResult:
 
 @torch.no_grad()
 def check_chunking(subject: Subject) -> CheckResult:
-    """The outputs do not depend on the size of the chunks, where there is one to choose."""
-    if not list(_chunk_sizes(subject.build())):
-        return not_offered("chunking", f"integer named {', '.join(CHUNK_NAMES)}")
+    """The outputs do not depend on the size of the chunks, where there is one to choose.
+
+    The constructor chooses it, or else an attribute.
+    """
     mixer, x_1TD = subject.random(0, 2 * LENGTH)
-    found = list(_chunk_sizes(mixer))
     expected_1TD = run(mixer, x_1TD)
-    for size in CHUNKS:
+    tried = []
+    for what, other in _with_other_chunks(subject, mixer):
+        if isinstance(other, str):
+            return failed("chunking", f"{what} gives {other} another shape")
+        gap = moved(run(other, x_1TD), expected_1TD)
+        if not gap <= TOLERANCE:
+            return failed("chunking", f"with {what} the outputs move by {gap:.1e}")
+        tried.append(what)
+    if not tried:
+        return not_offered("chunking", f"integer named {', '.join(CHUNK_NAMES)}")
+    return passed("chunking", f"{', '.join(tried)}: the same outputs")
+
+
+def _with_other_chunks(subject: Subject, mixer: nn.Module) -> Iterator[tuple[str, nn.Module | str]]:
+    """Yields what was chosen, and a mixer of the same parameters, or the one that cannot be."""
+    names = set(CHUNK_NAMES)
+    for what, make in subject.variants.items():
+        if what.partition("=")[0] in CHUNK_NAMES:
+            names.discard(what.partition("=")[0])
+            yield what, _like(mixer, make(subject.width, subject.heads).double().eval())
+    found = [(module, name) for module in mixer.modules() for name in names if name in vars(module)]
+    found = [(module, name) for module, name in found if type(vars(module)[name]) is int]
+    for size in CHUNKS if found else ():
         for module, name in found:
             setattr(module, name, size)
-        gap = moved(run(mixer, x_1TD), expected_1TD)
-        if not gap <= TOLERANCE:
-            told = f"with {found[0][1]}={size} the outputs move by {gap:.1e}"
-            return failed("chunking", told)
-    return passed("chunking", f"chunks of {', '.join(map(str, CHUNKS))} give the same outputs")
+        yield f"{found[0][1]}={size}", mixer
 
 
-def _chunk_sizes(mixer: nn.Module) -> Iterator[tuple[nn.Module, str]]:
-    for module in mixer.modules():
-        for name in CHUNK_NAMES:
-            if type(vars(module).get(name)) is int:
-                yield module, name
+def _like(mixer: nn.Module, other: nn.Module) -> nn.Module | str:
+    """Returns the other with the first one's numbers, or the parameter that has another shape.
+
+    A buffer may have one: a mask of the size of a chunk.
+    """
+    own, theirs = mixer.state_dict(), other.state_dict()
+    same = {name: x for name, x in own.items() if name in theirs and x.shape == theirs[name].shape}
+    other.load_state_dict(same, strict=False)
+    return next((name for name, _ in other.named_parameters() if name not in same), other)

@@ -332,3 +332,23 @@ class UpTo2000(Token):
 def test_what_is_raised_at_a_length_is_told_with_it(check: str) -> None:
     subject = Subject(lambda width, heads: UpTo2000(width, heads=heads), 32, 2, "full")
     assert CHECKS[check](subject).evidence.startswith("at T=4096 (")
+
+
+def test_a_parameter_as_long_as_a_chunk_depends_on_the_chunk() -> None:
+    program = load_program(
+        """
+import torch
+from torch import Tensor, nn
+
+class Layer(nn.Module):
+    def __init__(self, dim: int, *, heads: int, chunk: int = 16) -> None:
+        super().__init__()
+        self.by_place = nn.Parameter(torch.ones(chunk, dim))
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        places = torch.arange(x_BTD.shape[1]) % len(self.by_place)
+        return x_BTD * self.by_place[places]
+"""
+    )
+    result = CHECKS["chunking"](Subject(program.make, 32, 2, variants=program.variants))
+    assert result.evidence == "chunk=8 gives by_place another shape"
