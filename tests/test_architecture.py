@@ -48,13 +48,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "lab.family": {"lab.sandbox", "lab.words", "lab.link"},
     # Outside of the candidate's process: nothing that loads a program.
     "lab.link": {"lab.words"},
-    "lab.remote": {"records", "lab.link", "lab.words", "nn"},
+    "lab.remote": {"records", "lab.link", "lab.tape", "lab.words", "nn"},
     "lab.measuring": {"records", "lab.remote", "lab.words", "lab.scoring"},
-    "lab.scoring": {"records", "lab.link", "lab.remote", "nn", "tasks", "train"},
+    "lab.scoring": {"records", "lab.costing", "lab.link", "lab.remote", "nn", "tasks", "train"},
+    "lab.costing": {"records", "lab.remote", "lab.tape", "nn", "tasks", "train"},
+    "lab.tape": {"lab.words", "nn"},  # written within it, played outside
     # Within it: no task.
-    "lab.answering": {"records", "lab.link", "lab.loading", "lab.worker", "nn"},
+    "lab.answering": {"records", "lab.link", "lab.loading", "lab.tape", "lab.worker", "nn"},
     "lab.worker": {"records", "lab.loading", "verify", "nn"},
-    "lab.loading": {"lab.gate", "lab.names", "nn"},
+    "lab.loading": {"lab.gate", "lab.names", "nn", "verify"},
     "lab.gate": {"lab.names"},
     "lab.names": set(),
     "verify": {"records", "nn"},
@@ -82,6 +84,8 @@ MAY_IMPORT_TORCH = {
     "lab.link",
     "lab.remote",
     "lab.scoring",
+    "lab.costing",
+    "lab.tape",
     "lab.answering",
     "lab.worker",
     "lab.loading",

@@ -234,6 +234,9 @@ def run_smoke(path: Path, *more: str) -> subprocess.CompletedProcess[str]:
     return move37("run", "--preset", "smoke", "--store", str(path), *more)
 
 
+SHORT = ("--experiments", "2")
+
+
 def same_records(a: Path, b: Path) -> bool:
     ours, theirs = records(a), records(b)
     return len(ours) == len(theirs) and all(x.same_as(y) for x, y in zip(ours, theirs, strict=True))
@@ -242,7 +245,7 @@ def same_records(a: Path, b: Path) -> bool:
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("undisturbed") / "store.sqlite"
-    done = run_smoke(path)
+    done = run_smoke(path, *SHORT)
     assert done.returncode == 0, done.stderr
     for part in ("Plan:", "core-seconds", "GatedDeltaNet", "Store", "report.html", "Next"):
         assert part in done.stdout
@@ -255,7 +258,7 @@ def test_a_run_measures_baselines_and_proposals_at_equal_size(undisturbed: Path)
         move37("top", "--json", "--preset", "smoke", "--store", str(undisturbed)).stdout
     )
     sizes = [row["parameters"] for row in rows]
-    assert len(rows) >= 7
+    assert len(rows) >= 6
     assert max(sizes) / min(sizes) <= 1.01
     assert (undisturbed.parent / "report.html").stat().st_size > 10_000
 
@@ -267,20 +270,21 @@ def test_a_run_that_is_killed_goes_on_to_the_same_records_with_any_number_of_wor
 ) -> None:
     path = tmp_path / "store.sqlite"
     command = [sys.executable, "-m", "move37.cli", "run", "--preset", "smoke", "--store", str(path)]
+    command += SHORT
     killed = subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
     time.sleep(seconds)
     os.killpg(killed.pid, signal.SIGKILL)
     killed.wait()
-    assert run_smoke(path, "--workers", str(workers)).returncode == 0
+    assert run_smoke(path, *SHORT, "--workers", str(workers)).returncode == 0
     assert same_records(path, undisturbed)
 
 
 @pytest.mark.slow
 def test_a_run_that_is_finished_says_so_and_does_nothing(undisturbed: Path) -> None:
     before = records(undisturbed)
-    done = run_smoke(undisturbed)
+    done = run_smoke(undisturbed, *SHORT)
     assert done.returncode == 0
-    assert "All 9 experiments are in" in done.stdout
+    assert "All 7 experiments are in" in done.stdout
     assert records(undisturbed) == before
 
 
@@ -310,7 +314,7 @@ def test_step_tells_its_five_steps(undisturbed: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     for step in ("1 sample", "2 propose", "3 verify", "4 train", "5 analyse"):
         assert step in done.stdout
-    assert len({r.experiment for r in records(path)}) == 10
+    assert len({r.experiment for r in records(path)}) == 8
 
 
 @pytest.mark.slow
@@ -330,7 +334,7 @@ def test_run_as_json_prints_an_object_per_experiment_and_the_leaderboard(
 ) -> None:
     path = tmp_path / "store.sqlite"
     shutil.copy(undisturbed, path)
-    lines = lines_of(run_smoke(path, "--experiments", "5", "--json"))
+    lines = lines_of(run_smoke(path, "--experiments", "3", "--json"))
     assert set(lines[0]) == {"records", "lesson"}
     assert set(lines[-1]) == {"leaderboard"}
 

@@ -5,15 +5,17 @@ here are the candidate's mixers, which are told weights and inputs and return ou
 gradients. What this process says of itself is not believed where `measuring` can compute it.
 """
 
+import json
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from move37.lab import worker
 from move37.lab.link import Closed, Link, name_of, on_cpu
 from move37.lab.loading import Program, Refused, load_program
-from move37.nn.counting import state_bytes, work_of
+from move37.lab.tape import NotRecorded, record
 from move37.records import Assignment, to_data
 
 Asked = dict[str, Any]
@@ -140,9 +142,58 @@ class Answers:
         missing = [i for i, slope in enumerate(slopes) if slope is None]
         return {"missing": missing}, [on_cpu(slope) for slope in slopes if slope is not None]
 
-    def _count(self, asked: Asked) -> Answer:
-        """The work of one sequence in floating-point operations, and the bytes of the state."""
-        mixer, tokens, width = self._mixers[asked["mixer"]], asked["tokens"], asked["width"]
-        work = work_of(mixer.module, torch.zeros(1, tokens, width, device=mixer.device))
-        state = state_bytes(mixer.module, width=width, tokens=tokens)
-        return {"work": work, "state": state}, []
+    def _record(self, asked: Asked) -> Answer:
+        """A forward pass in eval mode as a tape, on the processor: kernels of others tell none."""
+        mixer = self._mixers[asked["mixer"]]
+        x_BTD = torch.empty(asked["shape"])
+        self._link.fill([x_BTD, *mixer.take(x_BTD.dtype)])
+        mixer.put()
+        module = mixer.module.eval().cpu()
+        try:
+            told = record(module, x_BTD)
+        except NotRecorded as error:
+            raise Refused("sub-quadratic", f"its work cannot be counted: {error}") from error
+        finally:
+            module.to(mixer.device)
+        words = torch.frombuffer(bytearray(json.dumps(told.steps).encode()), dtype=torch.uint8)
+        constants = [[name_of(one.dtype), *one.shape] for one in told.constants]
+        answer = {"words": len(words), "output": told.output, "constants": constants}
+        return answer, [words, *told.constants]
+
+    def _decode(self, asked: Asked) -> Answer:
+        """The outputs token by token from a state, which comes and goes as plain tensors."""
+        mixer = self._mixers[asked["mixer"]]
+        x_BTD = torch.empty(asked["shape"])
+        begun = [torch.empty(shape, dtype=getattr(torch, name)) for name, *shape in asked["state"]]
+        self._link.fill([x_BTD, *begun, *mixer.take(x_BTD.dtype)])
+        mixer.put()
+        module = mixer.module.eval()
+        if not (hasattr(module, "initial_state") and hasattr(module, "step")):
+            return {"state": None}, []
+        with torch.no_grad():
+            state = module.initial_state(len(x_BTD))
+            if asked["from"]:
+                # What is no number of a tensor, a tensor's place for one, follows from how many
+                # tokens there were.
+                for _ in range(asked["from"]):
+                    _, state = module.step(torch.zeros_like(x_BTD[:, 0]).to(mixer.device), state)
+                state = _with_tensors(state, [one.to(mixer.device) for one in begun])
+            outputs = []
+            for x_BD in x_BTD.to(mixer.device).unbind(1):
+                y_BD, state = module.step(x_BD, state)
+                outputs.append(y_BD)
+        ended = [on_cpu(one) for one in tree_leaves(state) if isinstance(one, Tensor)]
+        y_BTD = on_cpu(torch.stack(outputs, dim=1))
+        if y_BTD.shape != x_BTD.shape or y_BTD.dtype != x_BTD.dtype:
+            raise ValueError(f"step by step it returns {tuple(y_BTD.shape)} in {y_BTD.dtype}")
+        return {"state": [[name_of(one.dtype), *one.shape] for one in ended]}, [y_BTD, *ended]
+
+
+def _with_tensors(state: Any, tensors: list[Tensor]) -> Any:
+    """Returns the state with other tensors in the places of its own."""
+    leaves, places = tree_flatten(state)
+    others = iter(tensors)
+    filled = [next(others) if isinstance(one, Tensor) else one for one in leaves]
+    if next(others, None) is not None:
+        raise ValueError("the state has another number of tensors than after as many tokens before")
+    return tree_unflatten(filled, places)

@@ -9,9 +9,10 @@
 Covered: a program that changes PyTorch, the loss, the optimiser, the dice, the clock, or the pipe
 changes its own process only. The process that is trained sees no held-out row. What is learned is
 learned in the weights that are held here: it is scored in a process that was never trained, and
-asked for the same sequences with other ends in another that has never seen them.
-Not covered: verdicts of checks, floating-point operations and state sizes are counted in the
-candidate's process; gradients may be anything; held-out rows come from public dice.
+asked for the same sequences with other ends in another that has never seen them. What the scored
+function costs in operations and in state is counted here, see `costing`.
+Not covered: verdicts of checks come from the candidate's process; gradients may be anything;
+held-out rows come from public dice.
 """
 
 from collections.abc import Callable

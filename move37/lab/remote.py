@@ -4,14 +4,16 @@ A question goes over the link with the tensors that belong to it; `answering` is
 """
 
 import contextlib
+import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from move37.lab.link import Closed, Flood, Link, name_of, on_cpu
+from move37.lab.link import Closed, Flood, Link, memory_of, name_of, on_cpu
+from move37.lab.tape import Tape, TapedMixer
 from move37.lab.words import End, Garbled, as_list, as_object, expect
 from move37.nn.language_model import TooLarge
 from move37.records import TaskBudget
@@ -24,8 +26,14 @@ ANSWERS: dict[str, set[str]] = {
     "build": {"mixer", "weights", "trained", "has_loss"},
     "forward": set(),
     "backward": {"missing"},
-    "count": {"work", "state"},
+    "record": {"words", "output", "constants"},
+    "decode": {"state"},
 }
+
+
+MOST_WORDS = 64 << 20  # bytes of a tape
+MOST_CONSTANTS = 1 << 28  # bytes of its constants, and of a state
+ANY = (*DTYPES, *OTHERS, "bool", "uint8", "int8", "int16", "int32")
 
 
 class Failed(Exception):
@@ -82,6 +90,13 @@ def is_of_the_device(error: Exception) -> bool:
     return isinstance(error, getattr(torch, "AcceleratorError", ()))  # since PyTorch 2.8
 
 
+class Begun(NamedTuple):
+    """After how many tokens decoding goes on, and the tensors of the state there."""
+
+    tokens: int
+    state: list[Tensor]
+
+
 class Mixers:
     """The mixers of one model, built in a candidate's process from the seeds of a model's."""
 
@@ -109,18 +124,44 @@ class Mixers:
         ]
         return kind(self, self._built - 1, parameters)
 
-    def count(self) -> tuple[int, list[int | None]]:
-        """Returns the work of all mixers on one sequence, and the bytes of each one's state."""
-        works, states = [], []
-        for number in range(self._built):
-            size = {"tokens": self._budget.length, "width": self._budget.model.width}
-            said = self.ask({"ask": "count", "mixer": number} | size)
-            work, state = said["work"], said["state"]
-            if not _is_count(work) or not (state is None or _is_count(state)):
-                raise Garbled("a count that is none")
-            works.append(work)
-            states.append(state)
-        return sum(works), states
+    def taped(self, mixer: "RemoteMixer", x_BTD: Tensor) -> TapedMixer:
+        """Returns the mixer as a tape, for inputs of this shape (and of the same course).
+
+        Raises Garbled for what is no tape, and Unknown for operators of unknown cost.
+        """
+        weights = [on_cpu(one) for one in mixer.weights]
+        question = {"ask": "record", "mixer": mixer.number, "shape": list(x_BTD.shape)}
+        said = self.ask(question, [on_cpu(x_BTD), *weights])
+        size, output = said["words"], said["output"]
+        if not _is_count(size) or not _is_count(output) or size > MOST_WORDS:
+            raise Garbled("a tape of no size, or of too large a one")
+        words = torch.empty(size, dtype=torch.uint8)
+        constants = _empty_tensors(said["constants"], MOST_CONSTANTS)
+        self.fill([words, *constants])
+        return TapedMixer(weights, Tape(_json(bytes(memory_of(words))), output, constants))
+
+    def decoded(
+        self, mixer: "RemoteMixer", x_BTD: Tensor, begun: Begun | None = None
+    ) -> tuple[Tensor, list[Tensor]] | None:
+        """Returns outputs token by token, and the tensors of the state after them.
+
+        It goes on from a state, if one is given. None: the mixer does not offer to decode.
+        """
+        weights = [on_cpu(one) for one in mixer.weights]
+        before, state = begun or Begun(0, [])
+        question = {
+            "ask": "decode",
+            "mixer": mixer.number,
+            "shape": list(x_BTD.shape),
+            "from": before,
+            "state": [[name_of(one.dtype), *one.shape] for one in state],
+        }
+        said = self.ask(question, [on_cpu(x_BTD), *state, *weights])
+        if said["state"] is None:
+            return None
+        y_BTD, ended = torch.empty(x_BTD.shape), _empty_tensors(said["state"], MOST_CONSTANTS)
+        self.fill([y_BTD, *ended])
+        return y_BTD, ended
 
     def ask(self, question: dict[str, Any], tensors: Sequence[Tensor] = ()) -> dict[str, Any]:
         """Returns the answer; raises Failed with what the candidate's program raised."""
@@ -157,6 +198,28 @@ class Mixers:
             whole = self._budget.model.parameters
             raise TooLarge(f"the mixers have more parameters than the whole model, {whole:,}")
         return torch.empty(shape, dtype=getattr(torch, dtype))
+
+
+def _empty_tensors(described: object, most: int) -> list[Tensor]:
+    """Returns tensors for numbers of these types and shapes, of so many bytes at most."""
+    found = []
+    for one in as_list(described):
+        dtype, *shape = as_list(one) or [None]
+        if dtype not in ANY or not all(map(_is_count, shape)) or len(shape) > DIMENSIONS:
+            raise Garbled("tensors of no type or shape")
+        kind = getattr(torch, dtype)
+        most -= max(math.prod(shape), *shape, 1) * kind.itemsize
+        if most < 0:
+            raise Failed("its tape or its state holds too many numbers")
+        found.append(torch.empty(shape, dtype=kind))
+    return found
+
+
+def _json(words: bytes) -> Any:
+    try:
+        return json.loads(words)
+    except (ValueError, RecursionError) as error:
+        raise Garbled(f"no tape: {error}") from None
 
 
 def _is_count(data: object) -> bool:

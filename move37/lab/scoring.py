@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from move37.lab.costing import Cheaper, cost, state_bytes
 from move37.lab.link import memory_of
-from move37.lab.remote import Mixers, Process, Refused, Start
-from move37.nn.counting import work_of
+from move37.lab.remote import Mixers, Refused, Start
 from move37.nn.language_model import LanguageModel, TooLarge, meets
 from move37.records import Assignment, CheckResult, CurvePoint, Measurement, TaskBudget
 from move37.tasks import task
@@ -23,13 +23,11 @@ from move37.train.trainer import (
     Diverged,
     Fit,
     build,
-    example,
     fit,
     mixer_seeds,
     peak_bytes,
     reset_peak,
     score,
-    total,
 )
 
 # Trained weights are larger than drawn ones: float64 rounding grows with them.
@@ -75,11 +73,9 @@ def measured(
                 told = f"the model has {model.size:,} parameters, not {budget.model.parameters:,}"
                 return CheckResult("fits", "failed", told)
             drawn = _copied(model)
-            counted, states = mixers.count()
-            flops = (work_of(model, example(budget, device)) + counted) / budget.length
             with start() as beside:
                 # The process that is trained never sees a held-out row.
-                examined = _built(beside, budget, seed, device)
+                examined = _built(Mixers(beside, budget, mixer_seeds(seed)), budget, seed, device)
                 fitted = fit(
                     model,
                     budget,
@@ -93,7 +89,8 @@ def measured(
         enter(f"verify: {budget.task} with trained weights")
         weights = model.state_dict()
         with start() as process:
-            fresh = _built(process, budget, seed, device)
+            mixers = Mixers(process, budget, mixer_seeds(seed))
+            fresh = _built(mixers, budget, seed, device)
             if not _equal(_copied(fresh), drawn):
                 told = "the same dice give other weights in another process"
                 return CheckResult("repeatable", "failed", told)
@@ -102,14 +99,26 @@ def measured(
             held_out = what.held_out(batch=budget.batch, length=budget.length)
             said = _logits(fresh, held_out, device)
             scored = score(said, what, held_out, fitted.curve[-1].tokens)
-        for check in (
-            _same_as_trained(fitted.curve[-1], scored, budget),
-            _causal_after_training(start, said, budget, seed, weights, device),
-        ):
+            check = _same_as_trained(fitted.curve[-1], scored, budget)
             if check.verdict == "failed":
                 return check
+            with start() as beside:
+                # It sees no scored sequence to its end before it has said its part of each.
+                others = Mixers(beside, budget, mixer_seeds(seed))
+                other = _built(others, budget, seed, device)
+                other.load_state_dict(weights)
+                check = _causal_after_training(other, said, budget, device)
+                if check.verdict == "failed":
+                    return check
+                paid = cost(mixers, fresh, budget, seed, held_out[0].inputs_BT, said[0])
+                states = state_bytes(others, other, budget, paid.layers)
+                check = _prefix_after_training(other, held_out, budget, device)
+                if check.verdict == "failed":
+                    return check
     except Refused as error:
         return CheckResult(error.check, "failed", error.evidence)
+    except Cheaper as error:
+        return error.check
     except TooLarge as error:
         return CheckResult("fits", "failed", str(error))
     except Diverged as error:
@@ -119,23 +128,14 @@ def measured(
         seed=seed,
         seconds=time.perf_counter() - started,
         peak_bytes=peak,
-        state_bytes=total(states),
-        flops_per_token=flops,
+        state_bytes=states,
+        flops_per_token=paid.flops_per_token,
         parameters=model.size,
     )
 
 
-def _built(process: Process, budget: TaskBudget, seed: int, device: str) -> LanguageModel:
-    make = Mixers(process, budget, mixer_seeds(seed)).make
-    return build(make, budget, seed=seed).to(device).eval()
-
-
-def _restored(
-    process: Process, budget: TaskBudget, seed: int, weights: dict[str, Tensor], device: str
-) -> LanguageModel:
-    model = _built(process, budget, seed, device)
-    model.load_state_dict(weights)
-    return model
+def _built(mixers: Mixers, budget: TaskBudget, seed: int, device: str) -> LanguageModel:
+    return build(mixers.make, budget, seed=seed).to(device).eval()
 
 
 def _copied(model: LanguageModel) -> dict[str, Tensor]:
@@ -164,46 +164,44 @@ def _same_as_trained(trained: CurvePoint, fresh: CurvePoint, budget: TaskBudget)
 
 @torch.no_grad()
 def _causal_after_training(
-    start: Start,
-    said: list[Tensor],
-    budget: TaskBudget,
-    seed: int,
-    weights: dict[str, Tensor],
-    device: str,
+    model: LanguageModel, said: list[Tensor], budget: TaskBudget, device: str
 ) -> CheckResult:
     """On every scored batch, as it is scored, a row's end decides nothing of what is said before.
 
     Asked of a process that does not know the rows' true ends, in the precision and at the shape of
-    the score: a program may know both. Then, exactly, that a sequence may also end there.
+    the score: a program may know both.
     """
     what = task(budget.task)
     held_out = what.held_out(batch=budget.batch, length=budget.length)
     # From what another process said: nobody knows the cuts before all is said.
     digest = hashlib.sha256(b"".join(memory_of(logits.contiguous()) for logits in said)).digest()
     rng = torch.Generator().manual_seed(int.from_bytes(digest[:7]))
-    with start() as process:
-        model = _restored(process, budget, seed, weights, device)
-        for number, (batch, said_BTC) in enumerate(zip(held_out, said, strict=True)):
-            B, T = batch.inputs_BT.shape
-            cut_B1 = 1 + torch.randint(T - 1, (B, 1), generator=rng)  # each row has its own
-            past_BT = torch.arange(T)[None] < cut_B1
-            # Another row's end looks like an end; one that is drawn agrees with it in no place.
-            drawn_BT = torch.randint(what.vocabulary, (B, T), generator=rng)
-            other_BT = drawn_BT if number % 2 else batch.inputs_BT.roll(1, dims=0)
-            changed_BT = torch.where(past_BT, batch.inputs_BT, other_BT)
-            again_BTC = model(changed_BT.to(device)).cpu()
-            gap_BTC = (said_BTC - again_BTC).abs() / said_BTC.abs().amax().clamp(min=1)
-            gap = gap_BTC.masked_fill(~past_BT[..., None], 0).max().item()
-            if not gap <= SCORED_TOLERANCE:
-                told = f"trained on {budget.task}, an output moves by {gap:.1e} with what follows"
-                return CheckResult("causality", "failed", told)
-        return _prefix_after_training(model.double(), held_out[0].inputs_BT[:8].to(device), budget)
+    for number, (batch, said_BTC) in enumerate(zip(held_out, said, strict=True)):
+        B, T = batch.inputs_BT.shape
+        cut_B1 = 1 + torch.randint(T - 1, (B, 1), generator=rng)  # each row has its own
+        past_BT = torch.arange(T)[None] < cut_B1
+        # Another row's end looks like an end; one that is drawn agrees with it in no place.
+        drawn_BT = torch.randint(what.vocabulary, (B, T), generator=rng)
+        other_BT = drawn_BT if number % 2 else batch.inputs_BT.roll(1, dims=0)
+        changed_BT = torch.where(past_BT, batch.inputs_BT, other_BT)
+        again_BTC = model(changed_BT.to(device)).cpu()
+        gap_BTC = (said_BTC - again_BTC).abs() / said_BTC.abs().amax().clamp(min=1)
+        gap = gap_BTC.masked_fill(~past_BT[..., None], 0).max().item()
+        if not gap <= SCORED_TOLERANCE:
+            told = f"trained on {budget.task}, an output moves by {gap:.1e} with what follows"
+            return CheckResult("causality", "failed", told)
+    return CheckResult("causality", "passed", f"holds with the weights trained on {budget.task}")
 
 
+@torch.no_grad()
 def _prefix_after_training(
-    exact: LanguageModel, tokens_BT: Tensor, budget: TaskBudget
+    model: LanguageModel, held_out: list[Batch], budget: TaskBudget, device: str
 ) -> CheckResult:
-    """The trained model says the same of a scored sequence when its end is not there yet."""
+    """The trained model says the same of a scored sequence when its end is not there yet.
+
+    Exactly, so that it is in float64 from then on.
+    """
+    exact, tokens_BT = model.double(), held_out[0].inputs_BT[:8].to(device)
     whole_BTC = exact(tokens_BT)
     scale = max(1.0, whole_BTC.abs().max().item())
     for t in (1, budget.length // 3, budget.length // 2, budget.length - 1):

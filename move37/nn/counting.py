@@ -116,7 +116,7 @@ class Work(TorchDispatchMode):
             pass
         elif name in _LOGARITHMIC:
             self.elements[name] += largest * max(1, math.ceil(math.log2(max(2, largest))))
-        elif name.rstrip("_") in _LINEAR or name in _LINEAR or torch.Tag.pointwise in func.tags:
+        elif _is_linear(func, name):
             self.elements[name] += largest
         else:
             self.unknown.add(name)
@@ -126,6 +126,22 @@ class Work(TorchDispatchMode):
     def total(self) -> int:
         """Floating-point operations, an element visited counted as one."""
         return self.flops.total() + self.elements.total()
+
+
+def is_known(operator: Any) -> bool:
+    """Says whether it is known what an operator (`torch.ops.aten...`) costs."""
+    name = operator._schema.name.removeprefix("aten::")
+    return (
+        operator._overloadpacket in flop_registry
+        or name in _FLOPS
+        or name in _VIEWS
+        or name in _LOGARITHMIC
+        or _is_linear(operator, name)
+    )
+
+
+def _is_linear(operator: Any, name: str) -> bool:
+    return name.rstrip("_") in _LINEAR or name in _LINEAR or torch.Tag.pointwise in operator.tags
 
 
 def _memory(x: Tensor) -> tuple[int, int]:

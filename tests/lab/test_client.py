@@ -175,7 +175,7 @@ class Brittle(nn.Module):
         self.count = 0
     def forward(self, x):
         self.count += self.training
-        return self.project(x) * (float("nan") if self.count > 3 else 1.0)
+        return self.project(x) * (float("nan") if self.count > 1 else 1.0)
 """
 
 

@@ -1,0 +1,111 @@
+"""A tape computes what its program computes, for other inputs too, and tells when it does not."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from move37.lab.loading import load_program
+from move37.lab.tape import NotRecorded, Tape, Unknown, record
+from move37.lab.words import Garbled
+from move37.nn.counting import work_of
+from tests.verify.test_checks import HONEST, MIXERS
+
+T, D = 40, 32
+GIVEN = [torch.zeros(1, T, D)]
+
+
+def played(mixer: nn.Module, x_BTD: Tensor) -> Callable[[Tensor], Tensor]:
+    """Returns what plays the mixer's course for an input, as it comes over the link."""
+    told = record(mixer.eval(), x_BTD)
+    tape = Tape(json.loads(json.dumps(told.steps, allow_nan=False)), told.output, told.constants)
+    return lambda other_BTD: tape.play([other_BTD, *mixer.parameters()])
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("file", [*MIXERS, *HONEST], ids=lambda file: file.stem)
+def test_a_tape_of_one_input_gives_the_outputs_of_another_bit_by_bit(file: Path) -> None:
+    torch.manual_seed(0)
+    mixer = load_program(file.read_text()).make(D, 2)
+    x_BTD, other_BTD = torch.randn(2, 1, T, D)
+    tape = played(mixer, x_BTD.clone())
+    assert torch.equal(tape(2 * other_BTD), mixer(2 * other_BTD))
+
+
+class Lambda(nn.Module):
+    def __init__(self, function: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return self.function(x_BTD)
+
+
+@torch.no_grad()
+def test_a_tape_does_the_work_of_its_program_and_no_more() -> None:
+    table = torch.arange(D).float()
+    mixer = Lambda(lambda x_BTD: (x_BTD * table).cumsum(dim=1))
+    x_BTD = torch.randn(1, T, D)
+    assert work_of(Lambda(played(mixer, x_BTD)), x_BTD) == work_of(mixer, x_BTD)
+
+
+def test_a_course_that_depends_on_the_input_gives_other_outputs() -> None:
+    mixer = Lambda(lambda x_BTD: x_BTD if x_BTD.sum() > 0 else -x_BTD)
+    tape = played(mixer, torch.ones(1, T, D))
+    assert not torch.equal(tape(-torch.ones(1, T, D)), mixer(-torch.ones(1, T, D)))
+
+
+def test_a_constant_that_a_tape_writes_into_is_the_same_for_the_next_input() -> None:
+    tape = played(Lambda(lambda x_BTD: torch.tensor(1.0).add_(x_BTD.sum())), GIVEN[0])
+    assert [tape(torch.ones(1, 2, 2)).item(), tape(torch.ones(1, 2, 2)).item()] == [5.0, 5.0]
+
+
+def test_numbers_that_json_has_not_are_told() -> None:
+    tape = played(Lambda(lambda x_BTD: x_BTD.masked_fill(x_BTD > 0, float("-inf"))), GIVEN[0])
+    assert tape(torch.ones(1, 1, 1)).item() == float("-inf")
+
+
+def test_what_an_operator_is_given_and_json_cannot_tell_is_not_recorded() -> None:
+    dice = torch.Generator()
+    with pytest.raises(NotRecorded, match="Generator"):
+        record(Lambda(lambda x_BTD: x_BTD + torch.rand(1, generator=dice)), GIVEN[0])
+
+
+@pytest.mark.parametrize(
+    "name", ["aten::from_file", "aten::set_", "aten::bmm_", "prims::add", "quantized::add", "add"]
+)
+def test_an_operator_that_is_not_known_is_not_played(name: str) -> None:
+    with pytest.raises(Unknown):
+        Tape([[name, "", [], {}]], 0, [])
+
+
+ADD = ["aten::add", "Tensor"]
+X = {"tensor": 0}
+
+
+@pytest.mark.parametrize(
+    ("words", "output"),
+    [
+        (7, 0),
+        ([7], 0),
+        ([["aten::add"]], 0),
+        ([["aten::add", "Nobody", [], {}]], 0),
+        ([[*ADD, [X], {}]], 0),  # one argument of two
+        ([[*ADD, [X, {"tensor": 5}], {}]], 0),
+        ([[*ADD, [X, {"dtype": "load"}], {}]], 0),
+        ([[*ADD, [X, {"dtype": "float32", "layout": "strided"}], {}]], 0),
+        ([[*ADD, [X, {"number": "many"}], {}]], 0),
+        ([[*ADD, [X, {"module": "os"}], {}]], 0),
+        ([[*ADD, [X, "text"], {}]], 0),
+        ([None], 0),  # a constant that did not come
+        ([], 1),
+        ([], "0"),
+    ],
+)
+def test_words_that_are_no_tape_are_told_so(words: Any, output: Any) -> None:
+    with pytest.raises(Garbled):
+        Tape(words, output, []).play(GIVEN)
