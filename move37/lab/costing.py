@@ -1,7 +1,8 @@
 """What the scored function costs: counted where no candidate's code runs.
 
-Work: each mixer is recorded as a tape on a training sequence. The model around the tapes has to say
-of scored sequences what was scored; its operators are counted.
+Work: each mixer is recorded as a tape on a training sequence, by a process that has seen no other.
+The model around the tapes has to say of scored sequences what was scored; its operators are
+counted.
 State: that training sequence is decoded half by one process, and half by another, which never saw
 it and is given the state. It has to give what the tapes give; the state's bytes are counted as they
 pass.
@@ -17,12 +18,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from move37.lab.link import hash_of
 from move37.lab.remote import Begun, Mixers, RemoteMixer
 from move37.lab.tape import TapedMixer, Unknown
 from move37.nn.counting import work_of
 from move37.nn.language_model import Block, LanguageModel
 from move37.records import CheckResult, TaskBudget
 from move37.tasks import task
+from move37.tasks.task import Batch
 from move37.train.trainer import build, total
 
 # Of the largest logit: a batch is computed in another order than one of its rows alone.
@@ -39,6 +42,14 @@ class Cheaper(Exception):
         self.check = CheckResult(check, "failed", told)
 
 
+class Taped(NamedTuple):
+    """A model whose mixers are tapes, and the training sequence on which they were recorded."""
+
+    model: LanguageModel
+    mixers: list[TapedMixer]
+    seen_1T: Tensor
+
+
 class Layer(NamedTuple):
     """What a mixer computes for a sequence, and how far one process has decoded it."""
 
@@ -47,25 +58,11 @@ class Layer(NamedTuple):
     begun: Begun | None  # None: decoding is not offered
 
 
-class Cost(NamedTuple):
-    """The cost of a trained model, its decoding half done."""
-
-    flops_per_token: float
-    layers: list[Layer]
-
-
 @torch.no_grad()
-def cost(
-    mixers: Mixers,
-    model: LanguageModel,
-    budget: TaskBudget,
-    seed: int,
-    scored_BT: Tensor,
-    said_BTC: Tensor,
-) -> Cost:
-    """Returns what a model costs that said these logits of a scored batch.
+def taped(mixers: Mixers, model: LanguageModel, budget: TaskBudget, seed: int) -> Taped:
+    """Returns the model as it is told by a process that has not seen a scored sequence yet.
 
-    Raises Cheaper if the operators that it tells give other logits, or the state other outputs.
+    Raises Cheaper for operators of unknown cost.
     """
     batches = task(budget.task).train(seed=seed, batch=budget.batch, length=budget.length)
     seen_1T = next(batches).inputs_BT[:1]
@@ -77,30 +74,51 @@ def cost(
         ]
     except Unknown as error:
         raise Cheaper("sub-quadratic", f"the cost of {error} is not known") from None
-    taped = _model(tapes, model, budget, seed)
-    gap = max(
-        ((taped(scored_BT[row, None]) - said_BTC[row]).abs() / said_BTC.abs().amax().clamp(min=1))
-        .max()
-        .item()
-        for row in (0, -1)
-    )
-    if not gap <= PLAYED_TOLERANCE:
-        raise Cheaper(
-            "sub-quadratic",
-            f"trained on {budget.task}, its work cannot be counted: the operators that it ran for "
-            f"one sequence give, for another, outputs that differ by {gap:.1e}; which ones run has "
-            "to depend on the length only",
-        )
-    flops = work_of(taped, seen_1T) / budget.length
+    due = iter(tapes)
+    around = build(lambda width, heads: next(due), budget, seed=seed)
+    around.load_state_dict({name: x.cpu() for name, x in model.state_dict().items()})
+    return Taped(around.eval(), tapes, seen_1T)
+
+
+@torch.no_grad()
+def flops_per_token(
+    what: Taped, budget: TaskBudget, held_out: Sequence[Batch], said: Sequence[Tensor]
+) -> float:
+    """Returns the work of the tapes, which have to give the logits that were scored.
+
+    Raises Cheaper if they give others.
+    """
+    # Rows that nobody knows before the tapes are told.
+    rng = torch.Generator().manual_seed(hash_of(said))
+    for batch, said_BTC in zip(held_out, said, strict=True):
+        row = int(torch.randint(len(said_BTC), (), generator=rng))
+        played_1TC = what.model(batch.inputs_BT[row, None])
+        gap = (played_1TC - said_BTC[row]).abs().amax() / said_BTC.abs().amax().clamp(min=1)
+        if not gap <= PLAYED_TOLERANCE:
+            raise Cheaper(
+                "sub-quadratic",
+                f"trained on {budget.task}, its work cannot be counted: the operators that it ran "
+                f"for one sequence give, for another, outputs that differ by {gap:.1e}; which ones "
+                "run has to depend on the length only",
+            )
+    return work_of(what.model, what.seen_1T) / budget.length
+
+
+@torch.no_grad()
+def half_decoded(
+    mixers: Mixers, model: LanguageModel, budget: TaskBudget, what: Taped
+) -> list[Layer]:
+    """Returns the layers after half of a sequence, token by token; raises Cheaper as below."""
     half, layers = budget.length // 2, []
-    for mixer, tape, x_1TD in zip(own, tapes, _inputs(taped, tapes, seen_1T), strict=True):
+    found = _inputs(what.model, what.mixers, what.seen_1T)
+    for mixer, tape, x_1TD in zip(_mixers(model), what.mixers, found, strict=True):
         y_1TD = tape(x_1TD.clone())
         decoded = mixers.decoded(mixer, x_1TD[:, :half])
         if decoded:
             _compare(decoded[0], y_1TD[:, :half], budget)
         begun = Begun(half, decoded[1]) if decoded else None
         layers.append(Layer(x_1TD, y_1TD, begun))
-    return Cost(flops, layers)
+    return layers
 
 
 @torch.no_grad()
@@ -156,13 +174,3 @@ def _inputs(model: LanguageModel, mixers: Sequence[nn.Module], tokens_1T: Tensor
     for hook in hooks:
         hook.remove()
     return found
-
-
-def _model(
-    tapes: Sequence[TapedMixer], model: LanguageModel, budget: TaskBudget, seed: int
-) -> LanguageModel:
-    """Returns the same model around the tapes."""
-    due = iter(tapes)
-    taped = build(lambda width, heads: next(due), budget, seed=seed)
-    taped.load_state_dict({name: x.cpu() for name, x in model.state_dict().items()})
-    return taped.eval()

@@ -5,15 +5,14 @@ learned here, and if another, which has never seen the scored sequences, says th
 their ends.
 """
 
-import hashlib
 import time
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from move37.lab.costing import Cheaper, cost, state_bytes
-from move37.lab.link import memory_of
+from move37.lab.costing import Cheaper, flops_per_token, half_decoded, state_bytes, taped
+from move37.lab.link import hash_of
 from move37.lab.remote import Mixers, Refused, Start
 from move37.nn.language_model import LanguageModel, TooLarge, meets
 from move37.records import Assignment, CheckResult, CurvePoint, Measurement, TaskBudget
@@ -95,6 +94,7 @@ def measured(
                 told = "the same dice give other weights in another process"
                 return CheckResult("repeatable", "failed", told)
             fresh.load_state_dict(weights)
+            tapes = taped(mixers, fresh, budget, seed)
             what = task(budget.task)
             held_out = what.held_out(batch=budget.batch, length=budget.length)
             said = _logits(fresh, held_out, device)
@@ -110,8 +110,9 @@ def measured(
                 check = _causal_after_training(other, said, budget, device)
                 if check.verdict == "failed":
                     return check
-                paid = cost(mixers, fresh, budget, seed, held_out[0].inputs_BT, said[0])
-                states = state_bytes(others, other, budget, paid.layers)
+                flops = flops_per_token(tapes, budget, held_out, said)
+                layers = half_decoded(mixers, fresh, budget, tapes)
+                states = state_bytes(others, other, budget, layers)
                 check = _prefix_after_training(other, held_out, budget, device)
                 if check.verdict == "failed":
                     return check
@@ -129,7 +130,7 @@ def measured(
         seconds=time.perf_counter() - started,
         peak_bytes=peak,
         state_bytes=states,
-        flops_per_token=paid.flops_per_token,
+        flops_per_token=flops,
         parameters=model.size,
     )
 
@@ -174,8 +175,7 @@ def _causal_after_training(
     what = task(budget.task)
     held_out = what.held_out(batch=budget.batch, length=budget.length)
     # From what another process said: nobody knows the cuts before all is said.
-    digest = hashlib.sha256(b"".join(memory_of(logits.contiguous()) for logits in said)).digest()
-    rng = torch.Generator().manual_seed(int.from_bytes(digest[:7]))
+    rng = torch.Generator().manual_seed(hash_of(said))
     for number, (batch, said_BTC) in enumerate(zip(held_out, said, strict=True)):
         B, T = batch.inputs_BT.shape
         cut_B1 = 1 + torch.randint(T - 1, (B, 1), generator=rng)  # each row has its own
