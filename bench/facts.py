@@ -48,6 +48,8 @@ HELD_OUT = 512  # sequences
 QUICK_STEPS = 5
 KEYS = 16  # of recall; as many values
 STALE_KEYS = 8  # of stale_recall; as many values
+AGING_KEYS = 8  # of aging_recall; as many values
+FRESH = 4  # pieces of two tokens for which an aging pair counts
 
 Draw = Callable[[torch.Generator, int, int], Batch]  # (dice, batch, length) -> batch
 
@@ -125,6 +127,38 @@ def stale_recall(rng: torch.Generator, batch: int, length: int) -> Batch:
     pairs_BT = torch.stack([first_BP, second_BP], dim=2).flatten(1)
     inputs_BT = torch.cat([pairs_BT, asked_BK], dim=1)
     targets_BT = torch.cat([torch.full_like(pairs_BT, UNSCORED), held_BK], dim=1)
+    return Batch(inputs_BT, targets_BT)
+
+
+def aging_recall(rng: torch.Generator, batch: int, length: int) -> Batch:
+    """Returns pairs and questions for keys, in any order; the pairs of half of the keys age.
+
+    inputs   k1 v7  ask k1  k6 v2  ask k6  k0 v3  ..  ask k1  ask k6  ..
+    targets   -  -   -  v7   -  -   -  v2   -  -  ..   -  v7   - none ..    "-" is not scored
+
+    Keys and values are AGING_KEYS tokens each. A pair of the first half of the keys counts until
+    its key is stored again. A pair of the others counts for FRESH pieces, of two tokens each, and
+    no longer. A key never stored is not scored.
+    """
+    none, ask = 2 * AGING_KEYS, 2 * AGING_KEYS + 1
+    pieces = length // 2
+    key_BP = torch.randint(AGING_KEYS, (batch, pieces), generator=rng)
+    value_BP = torch.randint(AGING_KEYS, 2 * AGING_KEYS, (batch, pieces), generator=rng)
+    is_asked_BP = torch.rand(batch, pieces, generator=rng) < 1 / 2
+    # Where each key was stored last; 0 is nowhere.
+    place_P = torch.arange(1, pieces + 1)
+    is_stored_BKP = (key_BP[:, None] == torch.arange(AGING_KEYS)[:, None]) & ~is_asked_BP[:, None]
+    stored_BKP = (is_stored_BKP * place_P).cummax(dim=2).values
+    stored_BP = stored_BKP.gather(1, key_BP[:, None])[:, 0]
+    held_BP = value_BP.gather(1, (stored_BP - 1).clamp(min=0))
+    is_old_BP = (key_BP >= AGING_KEYS // 2) & (place_P - stored_BP > FRESH)
+    held_BP = held_BP.masked_fill(is_old_BP, none)
+    held_BP = held_BP.masked_fill(~is_asked_BP | (stored_BP == 0), UNSCORED)
+    first_BP = key_BP.masked_fill(is_asked_BP, ask)
+    inputs_BT = torch.stack([first_BP, torch.where(is_asked_BP, key_BP, value_BP)], dim=2).flatten(
+        1
+    )
+    targets_BT = torch.stack([torch.full_like(held_BP, UNSCORED), held_BP], dim=2).flatten(1)
     return Batch(inputs_BT, targets_BT)
 
 
@@ -208,6 +242,24 @@ FACTS = {
             "stale_recall_delta_net_8x": lambda width, heads: DeltaNet(width, heads=heads),
         },
         heads=1,  # of two heads, the second would start by forgetting within a few tokens
+        steps=900,
+        learning_rate=1e-2,
+    ),
+    "aging_recall": Fact(
+        aging_recall,
+        vocabulary=2 * AGING_KEYS + 2,
+        lengths=(64,),
+        examined_length=256,
+        rivals={
+            "aging_recall_kimi_delta_attention_4x": lambda width, heads: KimiDeltaAttention(
+                width, heads=heads
+            ),
+            "aging_recall_gated_delta_net_4x": lambda width, heads: GatedDeltaNet(
+                width, heads=heads
+            ),
+            "aging_recall_delta_net_4x": lambda width, heads: DeltaNet(width, heads=heads),
+        },
+        heads=1,  # of two heads, each could have a decay of its own
         steps=900,
         learning_rate=1e-2,
     ),

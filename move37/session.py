@@ -5,9 +5,10 @@ import json
 import os
 import shlex
 import shutil
+import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -18,7 +19,7 @@ from rich.markup import escape
 from move37 import interrupts, terminal
 from move37.history import History
 from move37.lab.client import Lab
-from move37.loop import Plan, assignment, brief_of, discover, known_to
+from move37.loop import Plan, assignment, brief_of, discover, hardware, known_to
 from move37.presets import Preset
 from move37.records import (
     Crashed,
@@ -132,7 +133,8 @@ class Session:
         if self.done < plan.experiments:
             with self._lab() as lab:
                 self._say("[dim]starting the lab ...[/]" if self.console.is_terminal else "")
-                cost = probe(plan, lab, self.done)
+                seconds = seconds_before(plan, self.history) or probe(plan, lab)
+                cost = cost_of(plan, seconds, self.done)
                 self._print_plan(cost)
                 try:
                     self._experiments(lab, cost)
@@ -335,8 +337,36 @@ class Session:
             self.console.print(text)
 
 
-def probe(plan: Plan, lab: Lab, done: int) -> Cost:
-    """Measures on this machine what the run will take, by training DeltaNet for a few steps.
+def cost_of(plan: Plan, seconds: float, done: int) -> Cost:
+    """Returns what is left of a run, if one mixer and one seed take so many seconds of a core."""
+    preset = plan.preset
+    baselines = max(0, len(preset.baselines) - done)
+    proposals = plan.experiments - max(done, len(preset.baselines))
+    programs = baselines + proposals
+    runs = baselines * len(preset.seeds) + proposals * SEEDS_PER_PROPOSAL
+    core = runs * seconds + programs * VERIFY_SECONDS
+    return Cost(seconds, core, core / min(plan.workers, preset.selection.lag))
+
+
+def seconds_before(plan: Plan, history: Iterable[Record]) -> float | None:
+    """Returns what one mixer and one seed took in this run so far, or None if that is not known.
+
+    The median of what was trained to its end on such a machine.
+    """
+    machine = hardware(plan.device)
+    found = []
+    for record in history:
+        outcome = record.outcome
+        if isinstance(outcome, Measured) and record.provenance.hardware == machine:
+            for seed in record.provenance.seeds:
+                own = [one for one in outcome.measurements if one.seed == seed]
+                if len(own) == len(plan.preset.budgets) and not any(one.stopped for one in own):
+                    found.append(sum(one.seconds for one in own))
+    return statistics.median(found) if found else None
+
+
+def probe(plan: Plan, lab: Lab) -> float:
+    """Returns the seconds of one mixer and one seed here, by training DeltaNet for a few steps.
 
     Two lengths, so that what is paid once (building, the held-out set) is told apart from what
     is paid per step. Raises RunFailed if the lab cannot train at all.
@@ -366,12 +396,7 @@ def probe(plan: Plan, lab: Lab, done: int) -> Cost:
         per_step = max(0.0, many - few) / (PROBE_STEPS[1] - PROBE_STEPS[0])
         steps_due = budget.tokens // (budget.batch * budget.length)
         total += max(few, few + per_step * (steps_due - PROBE_STEPS[0]))
-    baselines = max(0, len(preset.baselines) - done)
-    proposals = plan.experiments - max(done, len(preset.baselines))
-    programs = baselines + proposals
-    runs = baselines * len(preset.seeds) + proposals * SEEDS_PER_PROPOSAL
-    core = runs * total + programs * VERIFY_SECONDS
-    return Cost(total, core, core / min(plan.workers, preset.selection.lag))
+    return total
 
 
 def _command() -> str:
