@@ -51,7 +51,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "lab.remote": {"records", "lab.link", "lab.tape", "lab.words", "nn"},
     "lab.measuring": {"records", "lab.remote", "lab.words", "lab.scoring"},
     "lab.scoring": {"records", "lab.costing", "lab.link", "lab.remote", "nn", "tasks", "train"},
-    "lab.costing": {"records", "lab.link", "lab.remote", "lab.tape", "nn", "tasks", "train"},
+    "lab.costing": {
+        "records",
+        "lab.link",
+        "lab.remote",
+        "lab.tape",
+        "lab.words",
+        "nn",
+        "tasks",
+        "train",
+    },
     "lab.tape": {"lab.words", "nn"},  # written within it, played outside
     # Within it: no task.
     "lab.answering": {"records", "lab.link", "lab.loading", "lab.tape", "lab.worker", "nn"},

@@ -96,6 +96,42 @@ def test_a_mixer_measured_apart_has_the_numbers_of_one_that_is_trained_in_one_pr
     assert [timeless(one) for one in apart.measurements] == [timeless(here)]
 
 
+def test_work_whose_sizes_depend_on_the_input_is_refused_with_the_reason(lab: Lab) -> None:
+    chosen = "self.project(x_BTD)[x_BTD > 0].unflatten(0, (int((x_BTD > 0).sum()), 1))"
+    source = MIXER.format(
+        more="", output=f"torch.zeros_like(x_BTD).masked_scatter(x_BTD > 0, {chosen})"
+    )
+    outcome = lab.examine(assignment(SMOKE, source, seeds=(0,), checks=()))
+    assert isinstance(outcome, Rejected)
+    assert outcome.check == "sub-quadratic"
+    assert "on which sizes, has to depend on the length only" in outcome.evidence
+
+
+STATE = """
+    class State(typing.NamedTuple):
+        total_BD: torch.Tensor
+        more: dict
+        count: int
+
+    def initial_state(self, batch):
+        return self.State(torch.zeros(batch, self.dim), {"last": [torch.zeros(1)]}, 0)
+
+    def step(self, x_BD, state):
+        count = state.count + 1
+        total_BD, more = state.total_BD + x_BD, {"last": [x_BD[:1, 0]]}
+        return self.project(total_BD) / count, self.State(total_BD, more, count)
+"""
+
+
+def test_the_bytes_of_a_state_are_those_of_the_tensors_in_it(lab: Lab) -> None:
+    mean = "self.project(x_BTD.cumsum(1)) / torch.arange(1, 1 + x_BTD.shape[1])[:, None]"
+    source = "import typing\n" + MIXER.format(more="self.dim = dim", output=mean)
+    outcome = lab.examine(assignment(SMOKE, source + STATE, seeds=(0,), checks=()))
+    assert isinstance(outcome, Measured), outcome
+    layers, width = SMOKE.budgets[0].model.layers, SMOKE.budgets[0].model.width
+    assert {one.state_bytes for one in outcome.measurements} == {layers * (width + 1) * 4}
+
+
 @pytest.mark.parametrize("dtype", ["complex64", "bfloat16", "float16"])
 def test_weights_that_the_optimiser_does_not_take_are_a_crash_that_says_so(
     lab: Lab, dtype: str
