@@ -11,10 +11,11 @@ s3            the permutations of three things need two reflections a token. 250
 stale_recall  a memory that decays forgets what no longer counts, and goes on doing so beyond the
               length trained on; one that only corrects itself does not. 2412.06464. One decay for
               each channel does so no worse than one for all channels. 2510.26692
+aging_recall  a decay for each channel lets some pairs fade and keeps others; with one for all
+              channels, more of the answers are wrong. 2510.26692
 
 Not covered: whether the order holds in models that are larger or trained for longer; noise that
-b alone can ignore; whether decay by channel is better than one decay. Input that must fail: a
-mixer without memory has to stay at chance on recall.
+b alone can ignore. Input that must fail: a mixer without memory has to stay at chance on recall.
 
     python bench/facts.py [--quick]       --quick: a few steps each, for a look; proves nothing
 """
