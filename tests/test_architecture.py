@@ -48,20 +48,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "lab.family": {"lab.sandbox", "lab.words", "lab.link"},
     # Outside of the candidate's process: nothing that loads a program.
     "lab.link": {"lab.words"},
-    "lab.remote": {"records", "lab.link", "lab.tape", "lab.words", "nn"},
+    "lab.remote": {"records", "lab.link", "lab.words", "nn"},
     "lab.measuring": {"records", "lab.remote", "lab.words", "lab.scoring"},
     "lab.scoring": {"records", "lab.costing", "lab.link", "lab.remote", "nn", "tasks", "train"},
-    "lab.costing": {
-        "records",
-        "lab.link",
-        "lab.remote",
-        "lab.tape",
-        "lab.words",
-        "nn",
-        "tasks",
-        "train",
-    },
-    "lab.tape": {"lab.words", "nn"},  # written within it, played outside
+    "lab.costing": {"records", "lab.remote", "nn", "tasks", "train"},
+    "lab.tape": {"nn"},
     # Within it: no task.
     "lab.answering": {"records", "lab.link", "lab.loading", "lab.tape", "lab.worker", "nn"},
     "lab.worker": {"records", "lab.loading", "verify", "nn"},

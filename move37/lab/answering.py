@@ -6,6 +6,7 @@ gradients. What this process says of itself is not believed where `measuring` ca
 """
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,9 +14,9 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from move37.lab import worker
-from move37.lab.link import Closed, Link, name_of, on_cpu
+from move37.lab.link import Closed, Link, described, memory_of, name_of, on_cpu
 from move37.lab.loading import Program, Refused, load_program
-from move37.lab.tape import NotRecorded, record
+from move37.lab.tape import NotRecorded, Tape, Unknown, record
 from move37.records import Assignment, to_data
 
 Asked = dict[str, Any]
@@ -25,9 +26,10 @@ Answer = tuple[dict[str, Any], list[Tensor]]
 class _Mixer:
     """One mixer, its weights in the processor's memory, and what a backward pass starts from."""
 
-    def __init__(self, mixer: nn.Module, device: str) -> None:
+    def __init__(self, mixer: nn.Module, device: str, build: Callable[[], nn.Module]) -> None:
         self.module: Any = mixer.to(device)
         self.device = device
+        self.build = build
         self.inputs: list[Tensor] = []
         self.outputs: list[Tensor] = []
         for parameter in mixer.parameters():
@@ -65,6 +67,7 @@ class Answers:
         self._link = link
         self._loaded: Program | None = None
         self._mixers: list[_Mixer] = []
+        self._tapes: list[Tape] = []
 
     def serve(self) -> None:
         """Answers until the link closes; whatever the program raises is an answer."""
@@ -90,9 +93,14 @@ class Answers:
         """A mixer, drawn from a seed: its number, and its weights."""
         if self._loaded is None:
             self._loaded = load_program(self._assignment.source)
-        torch.manual_seed(asked["seed"])
-        made = self._loaded.make(asked["width"], asked["heads"])
-        self._mixers.append(_Mixer(made, self._assignment.device))
+        make = self._loaded.make
+
+        def build() -> nn.Module:
+            torch.manual_seed(asked["seed"])
+            return make(asked["width"], asked["heads"])
+
+        made = build()
+        self._mixers.append(_Mixer(made, self._assignment.device, build))
         weights = self._mixers[-1].weights
         answer = {
             "mixer": len(self._mixers) - 1,
@@ -115,10 +123,8 @@ class Answers:
             outputs = [mixer.module(x_BTD)]
             if asked["keep"] and hasattr(mixer.module, "auxiliary_loss"):
                 outputs.append(mixer.module.auxiliary_loss().squeeze())
-        for one, shape in zip(outputs, (x_BTD.shape, ()), strict=False):
-            if one.shape != shape or one.dtype != x_BTD.dtype:
-                told = f"{tuple(one.shape)} in {one.dtype} for {tuple(x_BTD.shape)}"
-                raise ValueError(f"the mixer returned {told} in {x_BTD.dtype}")
+        for one, like in zip(outputs, (x_BTD, x_BTD.new_empty(())), strict=False):
+            _look_at(one, like)
         if asked["keep"]:
             trained = [one for one in parameters if one.requires_grad]
             mixer.inputs, mixer.outputs = [x_BTD, *trained], outputs
@@ -143,28 +149,58 @@ class Answers:
         return {"missing": missing}, [on_cpu(slope) for slope in slopes if slope is not None]
 
     def _record(self, asked: Asked) -> Answer:
-        """A forward pass in eval mode as a tape, on the processor: kernels of others tell none."""
+        """A forward pass in eval mode as a tape, by a new mixer on the processor.
+
+        Not by the one that answers: on an accelerator there are kernels that no tape can tell, and
+        a mixer may keep what it has computed there.
+        """
         mixer = self._mixers[asked["mixer"]]
         x_BTD = torch.empty(asked["shape"])
-        self._link.fill([x_BTD, *mixer.take(x_BTD.dtype)])
-        mixer.put()
-        module = mixer.module.eval().cpu()
+        weights = mixer.take(x_BTD.dtype)
+        self._link.fill([x_BTD, *weights])
+        recorded = mixer.build().float().eval()
+        for parameter, weight in zip(recorded.parameters(), weights, strict=True):
+            parameter.data.copy_(weight)
         try:
-            told = record(module, x_BTD)
+            told = record(recorded, x_BTD)
         except NotRecorded as error:
             raise Refused("sub-quadratic", f"its work cannot be counted: {error}") from error
-        finally:
-            module.to(mixer.device)
         words = torch.frombuffer(bytearray(json.dumps(told.steps).encode()), dtype=torch.uint8)
-        constants = [[name_of(one.dtype), *one.shape] for one in told.constants]
-        answer = {"words": len(words), "output": told.output, "constants": constants}
+        answer = {
+            "words": len(words),
+            "output": told.output,
+            "constants": described(told.constants),
+        }
         return answer, [words, *told.constants]
+
+    def _tape(self, asked: Asked) -> Answer:
+        """Takes a tape, from the process that measures; no program need be loaded for it."""
+        words = torch.empty(asked["words"], dtype=torch.uint8)
+        constants, weights = _room(asked["constants"]), _room(asked["weights"])
+        self._link.fill([words, *constants, *weights])
+        try:
+            tape = Tape(json.loads(bytes(memory_of(words))), asked["output"], constants, weights)
+        except Unknown as error:
+            raise _unknown(error) from error
+        self._tapes.append(tape)
+        return {"tape": len(self._tapes) - 1}, []
+
+    def _play(self, asked: Asked) -> Answer:
+        """The output of a tape for an input, and the work that it was."""
+        x_BTD = torch.empty(asked["shape"])
+        self._link.fill([x_BTD])
+        try:
+            y_BTD, work = self._tapes[asked["tape"]].play(x_BTD)
+        except Unknown as error:
+            raise _unknown(error) from error
+        _look_at(y_BTD, x_BTD)
+        return {"work": work}, [on_cpu(y_BTD)]
 
     def _decode(self, asked: Asked) -> Answer:
         """The outputs token by token from a state, which comes and goes as plain tensors."""
         mixer = self._mixers[asked["mixer"]]
         x_BTD = torch.empty(asked["shape"])
-        begun = [torch.empty(shape, dtype=getattr(torch, name)) for name, *shape in asked["state"]]
+        begun = _room(asked["state"])
         self._link.fill([x_BTD, *begun, *mixer.take(x_BTD.dtype)])
         mixer.put()
         module = mixer.module.eval()
@@ -173,8 +209,8 @@ class Answers:
         with torch.no_grad():
             state = module.initial_state(len(x_BTD))
             if asked["from"]:
-                # What is no number of a tensor, a tensor's place for one, follows from how many
-                # tokens there were.
+                # The places of the tensors, and what is no tensor, follow from how many tokens
+                # there were.
                 for _ in range(asked["from"]):
                     _, state = module.step(torch.zeros_like(x_BTD[:, 0]).to(mixer.device), state)
                 state = _with_tensors(state, [one.to(mixer.device) for one in begun])
@@ -184,9 +220,23 @@ class Answers:
                 outputs.append(y_BD)
         ended = [on_cpu(one) for one in tree_leaves(state) if isinstance(one, Tensor)]
         y_BTD = on_cpu(torch.stack(outputs, dim=1))
-        if y_BTD.shape != x_BTD.shape or y_BTD.dtype != x_BTD.dtype:
-            raise ValueError(f"step by step it returns {tuple(y_BTD.shape)} in {y_BTD.dtype}")
-        return {"state": [[name_of(one.dtype), *one.shape] for one in ended]}, [y_BTD, *ended]
+        _look_at(y_BTD, x_BTD)
+        return {"state": described(ended)}, [y_BTD, *ended]
+
+
+def _look_at(y_BTD: Tensor, x_BTD: Tensor) -> None:
+    if y_BTD.shape != x_BTD.shape or y_BTD.dtype != x_BTD.dtype:
+        told = f"{tuple(y_BTD.shape)} in {y_BTD.dtype} for {tuple(x_BTD.shape)} in {x_BTD.dtype}"
+        raise ValueError(f"the mixer returned {told}")
+
+
+def _unknown(error: Unknown) -> Refused:
+    return Refused("sub-quadratic", f"the cost of {error} is not known")
+
+
+def _room(asked: list[Any]) -> list[Tensor]:
+    """Returns tensors for numbers that are to come; what is asked for here is no stranger's."""
+    return [torch.empty(shape, dtype=getattr(torch, name)) for name, *shape in asked]
 
 
 def _with_tensors(state: Any, tensors: list[Tensor]) -> Any:

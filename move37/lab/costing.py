@@ -1,15 +1,18 @@
-"""What the scored function costs: counted where no candidate's code runs.
+"""What is scored, and what it costs: told by the candidate's process, played and counted elsewhere.
 
-Work: each mixer is recorded as a tape on a training sequence, by a process that has seen no other.
-The model around the tapes has to say of scored sequences what was scored; its operators are
-counted.
-State: that training sequence is decoded half by one process, and half by another, which never saw
-it and is given the state. It has to give what the tapes give; the state's bytes are counted as they
-pass.
+Work: each mixer is recorded as a tape on training sequences, by a process that has seen no others.
+The tapes are played in a process that has not loaded the program, within the model that is here;
+what they say of the held-out sequences is what is scored, and their operators are counted.
+State: a sequence that nobody could know is decoded by three processes, one after the other, each
+given the state only. It has to give what the tapes give; the bytes are counted as they pass.
 
-Covered: a program that tells too little of its work or its state. What it tells less, its outputs
-lack.
-Not covered: work in training; other lengths than the scored one.
+Covered: a program that tells too little of its work or its state: its score is that of what it
+tells.
+Not covered: work in training; other lengths than the scored one; states that are told less exactly
+than DECODED_TOLERANCE, in half precision for one; operators that ruin the process in which they are
+played, if the static gate lets a program tell such.
+
+Shape letters: B batch, T time, D model width, C vocabulary.
 """
 
 from collections.abc import Sequence
@@ -18,147 +21,146 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from move37.lab.link import hash_of
-from move37.lab.remote import Begun, Mixers, RemoteMixer
-from move37.lab.tape import TapedMixer, Unknown
-from move37.lab.words import Garbled
+from move37.lab.remote import Begun, Failed, Mixers, PlayedMixer, Player, RemoteMixer
 from move37.nn.counting import work_of
 from move37.nn.language_model import Block, LanguageModel
 from move37.records import CheckResult, TaskBudget
 from move37.tasks import task
-from move37.tasks.task import Batch
-from move37.train.trainer import build, total
+from move37.train.trainer import build, example, total
 
-# Of the largest logit: a batch is computed in another order than one of its rows alone.
+# Of the largest logit, between a tape and its program.
 PLAYED_TOLERANCE = 1e-3
-# A recurrence rounds otherwise than the same in chunks, and more so with trained weights.
+# Of an output's size: a recurrence rounds otherwise than the same in chunks, with trained weights.
 DECODED_TOLERANCE = 1e-2
 
 
-class Cheaper(Exception):
-    """The program tells of less work, or of less state, than its outputs take."""
+class Uncounted(Exception):
+    """What a program tells of its work, or of its state, does not give its outputs."""
 
     def __init__(self, check: str, told: str) -> None:
         super().__init__(told)
         self.check = CheckResult(check, "failed", told)
 
 
-class Taped(NamedTuple):
-    """A model whose mixers are tapes, and the training sequence on which they were recorded."""
+class Played(NamedTuple):
+    """A model whose mixers are tapes."""
 
     model: LanguageModel
-    mixers: list[TapedMixer]
-    seen_1T: Tensor
+    mixers: list[PlayedMixer]
+
+    def flops_per_token(self, budget: TaskBudget) -> float:
+        """Returns the work of one forward pass: the most that the tapes have taken so far."""
+        tokens_BT = example(budget, "cpu")
+        return (work_of(self.model, tokens_BT) + self._work()) / tokens_BT.numel()
+
+    def _work(self) -> int:
+        return sum(mixer.work for mixer in self.mixers)
+
+
+@torch.no_grad()
+def played(
+    mixers: Mixers, model: LanguageModel, player: Player, budget: TaskBudget, seed: int
+) -> Played:
+    """Returns the model as its process tells it, recorded on training sequences.
+
+    Raises Refused for operators of unknown cost.
+    """
+    batches = task(budget.task).train(seed=seed, batch=budget.batch, length=budget.length)
+    own = _mixers(model)
+    found = _inputs(model, own, next(batches).inputs_BT)
+    tapes = [
+        player.take(mixers.recorded(mixer, x_BTD)) for mixer, x_BTD in zip(own, found, strict=True)
+    ]
+    due = iter(tapes)
+    around = build(lambda width, heads: next(due), budget, seed=seed)
+    around.load_state_dict({name: x.cpu() for name, x in model.state_dict().items()})
+    return Played(around.eval(), tapes)
+
+
+@torch.no_grad()
+def logits(what: Played, model: LanguageModel, batches: Sequence[Tensor]) -> list[Tensor]:
+    """Returns what the tapes say (B, T, C) of batches of tokens (B, T).
+
+    Raises Uncounted if the model says something else of the first.
+    """
+    device = model.embedding.weight.device
+    expected_BTC = model(batches[0].to(device)).cpu()
+    try:
+        said = [what.model(tokens_BT) for tokens_BT in batches]
+    except Failed as error:  # for example sizes that the values of other sequences decide
+        raise _other(str(error).splitlines()[0]) from error
+    gap_BTC = (said[0] - expected_BTC).abs() / expected_BTC.abs().amax().clamp(min=1)
+    if not gap_BTC.max() <= PLAYED_TOLERANCE:
+        raise _other(f"outputs that differ by {gap_BTC.max():.1e}")
+    return said
+
+
+def _other(told: str) -> Uncounted:
+    return Uncounted(
+        "sub-quadratic",
+        "its work cannot be counted: the operators that it ran for some sequences give, for "
+        f"others, {told}; which ones run, and on which sizes, has to depend on the length only",
+    )
 
 
 class Layer(NamedTuple):
-    """What a mixer computes for a sequence, and how far one process has decoded it."""
+    """What a mixer computes for a sequence, and how far it is decoded."""
 
     x_1TD: Tensor
     y_1TD: Tensor
     begun: Begun | None  # None: decoding is not offered
+    state_bytes: int = 0  # of the largest state so far
 
 
 @torch.no_grad()
-def taped(mixers: Mixers, model: LanguageModel, budget: TaskBudget, seed: int) -> Taped:
-    """Returns the model as it is told by a process that has not seen a scored sequence yet.
-
-    Raises Cheaper for operators of unknown cost.
-    """
+def layers(what: Played, budget: TaskBudget, seed: int) -> list[Layer]:
+    """Returns what the mixers compute for a sequence that is drawn from a seed, not yet decoded."""
     batches = task(budget.task).train(seed=seed, batch=budget.batch, length=budget.length)
-    seen_1T = next(batches).inputs_BT[:1]
-    own = _mixers(model)
-    try:
-        tapes = [
-            mixers.taped(mixer, x_1TD)
-            for mixer, x_1TD in zip(own, _inputs(model, own, seen_1T), strict=True)
-        ]
-    except Unknown as error:
-        raise Cheaper("sub-quadratic", f"the cost of {error} is not known") from None
-    due = iter(tapes)
-    around = build(lambda width, heads: next(due), budget, seed=seed)
-    around.load_state_dict({name: x.cpu() for name, x in model.state_dict().items()})
-    return Taped(around.eval(), tapes, seen_1T)
+    found = _inputs(what.model, what.mixers, next(batches).inputs_BT)
+    return [
+        Layer(x_BTD[:1], tape(x_BTD)[:1], Begun(0, []))
+        for tape, x_BTD in zip(what.mixers, found, strict=True)
+    ]
 
 
 @torch.no_grad()
-def flops_per_token(
-    what: Taped, budget: TaskBudget, held_out: Sequence[Batch], said: Sequence[Tensor]
-) -> float:
-    """Returns the work of the tapes, which have to give the logits that were scored.
-
-    Raises Cheaper if they give others, and Garbled if they cannot even be played as recorded.
-    """
-    flops = work_of(what.model, what.seen_1T) / budget.length
-    # Rows that nobody knows before the tapes are told.
-    rng = torch.Generator().manual_seed(hash_of(said))
-    for batch, said_BTC in zip(held_out, said, strict=True):
-        row = int(torch.randint(len(said_BTC), (), generator=rng))
-        try:
-            played_1TC = what.model(batch.inputs_BT[row, None])
-        except Garbled:  # sizes of its own that the values of another sequence decide
-            told = "no outputs"
-        else:
-            gap = (played_1TC - said_BTC[row]).abs().amax() / said_BTC.abs().amax().clamp(min=1)
-            told = "" if gap <= PLAYED_TOLERANCE else f"outputs that differ by {gap:.1e}"
-        if told:
-            raise Cheaper(
-                "sub-quadratic",
-                f"trained on {budget.task}, its work cannot be counted: the operators that it ran "
-                f"for one sequence give, for another, {told}; which ones run, and on which sizes, "
-                "has to depend on the length only",
-            )
-    return flops
-
-
-@torch.no_grad()
-def half_decoded(
-    mixers: Mixers, model: LanguageModel, budget: TaskBudget, what: Taped
+def decoded(
+    mixers: Mixers, model: LanguageModel, before: Sequence[Layer], until: int
 ) -> list[Layer]:
-    """Returns the layers after half of a sequence, token by token; raises Cheaper as below."""
-    half, layers = budget.length // 2, []
-    found = _inputs(what.model, what.mixers, what.seen_1T)
-    for mixer, tape, x_1TD in zip(_mixers(model), what.mixers, found, strict=True):
-        y_1TD = tape(x_1TD.clone())
-        decoded = mixers.decoded(mixer, x_1TD[:, :half])
-        if decoded:
-            _compare(decoded[0], y_1TD[:, :half], budget)
-        begun = Begun(half, decoded[1]) if decoded else None
-        layers.append(Layer(x_1TD, y_1TD, begun))
-    return layers
+    """Returns the layers further decoded, token by token; raises Uncounted for other outputs."""
+    found = []
+    for mixer, layer in zip(_mixers(model), before, strict=True):
+        begun = _decoded(mixers, mixer, layer, until)
+        # The last state of all is handed to nobody: it may be told smaller than it is.
+        most = max(layer.state_bytes, _bytes(begun.state) if begun else 0)
+        found.append(layer._replace(begun=begun, state_bytes=most))
+    return found
 
 
-@torch.no_grad()
-def state_bytes(
-    mixers: Mixers, model: LanguageModel, budget: TaskBudget, layers: Sequence[Layer]
-) -> int | None:
-    """Returns the bytes of the states of one sequence, decoded to its end by another process.
-
-    None: one of the mixers does not offer to decode. Raises Cheaper if the outputs are others.
-    """
-    sizes: list[int | None] = []
-    for mixer, layer in zip(_mixers(model), layers, strict=True):
-        if layer.begun is None:
-            sizes.append(None)
-            continue
-        half = layer.begun.tokens
-        decoded = mixers.decoded(mixer, layer.x_1TD[:, half:], layer.begun)
-        if decoded is None:
-            raise Cheaper("decoding", "another process does not offer it")
-        y_BTD, state = decoded
-        _compare(y_BTD, layer.y_1TD[:, half:], budget)
-        sizes.append(max(_bytes(layer.begun.state), _bytes(state)))
-    return total(sizes)
-
-
-def _compare(y_BTD: Tensor, expected_BTD: Tensor, budget: TaskBudget) -> None:
-    gap = ((y_BTD - expected_BTD).abs().amax() / expected_BTD.abs().amax().clamp(min=1)).item()
-    if not gap <= DECODED_TOLERANCE:
-        raise Cheaper(
+def _decoded(mixers: Mixers, mixer: RemoteMixer, layer: Layer, until: int) -> Begun | None:
+    if layer.begun is None:
+        return None
+    since = layer.begun.tokens
+    told = mixers.decoded(mixer, layer.x_1TD[:, since:until], layer.begun)
+    if told is None:
+        return None
+    y_1TD, expected_1TD = told[0], layer.y_1TD[:, since:until]
+    # Of each output by itself; one that is all but zero is compared with the usual size.
+    sizes_1T = expected_1TD.abs().amax(dim=-1)
+    sizes_1T = sizes_1T.clamp(min=layer.y_1TD.abs().amax(dim=-1).median())
+    gap_1T = (y_1TD - expected_1TD).abs().amax(dim=-1) / sizes_1T.clamp(min=1e-6)
+    if not gap_1T.max() <= DECODED_TOLERANCE:
+        told_of = f", from a state of {_bytes(layer.begun.state):,} bytes," if since else ""
+        raise Uncounted(
             "decoding",
-            f"trained on {budget.task}, the outputs token by token move by {gap:.1e}, the second "
-            "half decoded by a process that is given the state",
+            f"with trained weights{told_of} the outputs token by token move by {gap_1T.max():.1e}",
         )
+    return Begun(until, told[1])
+
+
+def state_bytes(found: Sequence[Layer]) -> int | None:
+    """Returns the bytes of the states of one sequence; None if a mixer does not offer to decode."""
+    return total([None if one.begun is None else one.state_bytes for one in found])
 
 
 def _bytes(tensors: Sequence[Tensor]) -> int:
@@ -170,14 +172,14 @@ def _mixers(model: LanguageModel) -> list[RemoteMixer]:
     return [one for one in found if isinstance(one, RemoteMixer)]
 
 
-def _inputs(model: LanguageModel, mixers: Sequence[nn.Module], tokens_1T: Tensor) -> list[Tensor]:
+def _inputs(model: LanguageModel, mixers: Sequence[nn.Module], tokens_BT: Tensor) -> list[Tensor]:
     """Returns what each mixer is given for these tokens, in the processor's memory."""
     found: list[Tensor] = []
     hooks = [
         mixer.register_forward_pre_hook(lambda _, given: found.append(given[0].cpu().clone()))
         for mixer in mixers
     ]
-    model(tokens_1T.to(model.embedding.weight.device))
+    model(tokens_BT.to(model.embedding.weight.device))
     for hook in hooks:
         hook.remove()
     return found

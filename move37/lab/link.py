@@ -107,6 +107,11 @@ def name_of(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
+def described(tensors: Sequence[Tensor]) -> list[list[str | int]]:
+    """Returns types and shapes, as they go across the link before the numbers."""
+    return [[name_of(one.dtype), *one.shape] for one in tensors]
+
+
 def _after(parts: list[memoryview], count: int) -> list[memoryview]:
     """Returns what is left of the parts after their first `count` bytes; no empty ones."""
     left = list(parts)

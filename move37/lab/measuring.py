@@ -8,9 +8,9 @@
 
 Covered: a program that changes PyTorch, the loss, the optimiser, the dice, the clock, or the pipe
 changes its own process only. The process that is trained sees no held-out row. What is learned is
-learned in the weights that are held here: it is scored in a process that was never trained, and
-asked for the same sequences with other ends in another that has never seen them. What the scored
-function costs in operations and in state is counted here, see `costing`.
+learned in the weights that are held here: with them a process that was never trained tells which
+operators it runs, and these are played in one that has not loaded the program, scored and counted
+(see `costing`).
 Not covered: verdicts of checks come from the candidate's process; gradients may be anything;
 held-out rows come from public dice.
 """

@@ -4,7 +4,6 @@ A question goes over the link with the tensors that belong to it; `answering` is
 """
 
 import contextlib
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -12,8 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from move37.lab.link import Closed, Flood, Link, memory_of, name_of, on_cpu
-from move37.lab.tape import Tape, TapedMixer
+from move37.lab.link import Closed, Flood, Link, described, name_of, on_cpu
 from move37.lab.words import End, Garbled, as_list, as_object, expect
 from move37.nn.language_model import TooLarge
 from move37.records import TaskBudget
@@ -27,12 +25,14 @@ ANSWERS: dict[str, set[str]] = {
     "forward": set(),
     "backward": {"missing"},
     "record": {"words", "output", "constants"},
+    "tape": {"tape"},
+    "play": {"work"},
     "decode": {"state"},
 }
 
 
-MOST_WORDS = 64 << 20  # bytes of a tape
-MOST_CONSTANTS = 1 << 28  # bytes of its constants, and of a state
+MOST_WORDS = 32 << 20  # bytes of a tape
+MOST_BYTES = 64 << 20  # of its constants, and of a state
 ANY = (*DTYPES, *OTHERS, "bool", "uint8", "int8", "int16", "int32")
 
 
@@ -90,78 +90,11 @@ def is_of_the_device(error: Exception) -> bool:
     return isinstance(error, getattr(torch, "AcceleratorError", ()))  # since PyTorch 2.8
 
 
-class Begun(NamedTuple):
-    """After how many tokens decoding goes on, and the tensors of the state there."""
+class Asking:
+    """Asks a process, and is told."""
 
-    tokens: int
-    state: list[Tensor]
-
-
-class Mixers:
-    """The mixers of one model, built in a candidate's process from the seeds of a model's."""
-
-    def __init__(self, process: Process, budget: TaskBudget, seeds: Iterator[int]) -> None:
+    def __init__(self, process: Process) -> None:
         self._process = process
-        self._budget = budget
-        self._seeds = seeds
-        self._left = budget.model.parameters
-        self._built = 0
-
-    def make(self, width: int, heads: int) -> nn.Module:
-        """Returns the next mixer: its weights are here, its computation there."""
-        size = {"width": width, "heads": heads}
-        said = self.ask({"ask": "build", "seed": next(self._seeds)} | size)
-        expect(said["mixer"], self._built, "number of the mixer")
-        weights = [self._empty(described) for described in as_list(said["weights"])]
-        trained = as_list(said["trained"])
-        expect([type(one) for one in trained], [bool] * len(weights), "trained weights")
-        self.fill(weights)
-        self._built += 1
-        kind = RemoteMixerWithLoss if said["has_loss"] is True else RemoteMixer
-        parameters = [
-            nn.Parameter(weight, requires_grad=is_trained)
-            for weight, is_trained in zip(weights, trained, strict=True)
-        ]
-        return kind(self, self._built - 1, parameters)
-
-    def taped(self, mixer: "RemoteMixer", x_BTD: Tensor) -> TapedMixer:
-        """Returns the mixer as a tape, for inputs of this shape (and of the same course).
-
-        Raises Garbled for what is no tape, and Unknown for operators of unknown cost.
-        """
-        weights = [on_cpu(one) for one in mixer.weights]
-        question = {"ask": "record", "mixer": mixer.number, "shape": list(x_BTD.shape)}
-        said = self.ask(question, [on_cpu(x_BTD), *weights])
-        size, output = said["words"], said["output"]
-        if not _is_count(size) or not _is_count(output) or size > MOST_WORDS:
-            raise Garbled("a tape of no size, or of too large a one")
-        words = torch.empty(size, dtype=torch.uint8)
-        constants = _empty_tensors(said["constants"], MOST_CONSTANTS)
-        self.fill([words, *constants])
-        return TapedMixer(weights, Tape(_json(bytes(memory_of(words))), output, constants))
-
-    def decoded(
-        self, mixer: "RemoteMixer", x_BTD: Tensor, begun: Begun | None = None
-    ) -> tuple[Tensor, list[Tensor]] | None:
-        """Returns outputs token by token, and the tensors of the state after them.
-
-        It goes on from a state, if one is given. None: the mixer does not offer to decode.
-        """
-        weights = [on_cpu(one) for one in mixer.weights]
-        before, state = begun or Begun(0, [])
-        question = {
-            "ask": "decode",
-            "mixer": mixer.number,
-            "shape": list(x_BTD.shape),
-            "from": before,
-            "state": [[name_of(one.dtype), *one.shape] for one in state],
-        }
-        said = self.ask(question, [on_cpu(x_BTD), *state, *weights])
-        if said["state"] is None:
-            return None
-        y_BTD, ended = torch.empty(x_BTD.shape), _empty_tensors(said["state"], MOST_CONSTANTS)
-        self.fill([y_BTD, *ended])
-        return y_BTD, ended
 
     def ask(self, question: dict[str, Any], tensors: Sequence[Tensor] = ()) -> dict[str, Any]:
         """Returns the answer; raises Failed with what the candidate's program raised."""
@@ -184,6 +117,123 @@ class Mixers:
         with blamed(self._process):
             self._process.link.fill(tensors)
 
+
+class Recorded(NamedTuple):
+    """A forward pass in the words of a stranger, which nobody reads in this process."""
+
+    words: Tensor
+    output: int
+    constants: list[Tensor]
+    weights: list[Tensor]
+
+
+class Player(Asking):
+    """Plays tapes, in a process of the lab that has not loaded the candidate's program."""
+
+    def take(self, told: Recorded) -> "PlayedMixer":
+        """Returns the mixer that is played from a tape; raises Refused for what is none."""
+        question = {
+            "ask": "tape",
+            "words": len(told.words),
+            "output": told.output,
+            "constants": described(told.constants),
+            "weights": described(told.weights),
+        }
+        said = self.ask(question, [told.words, *told.constants, *told.weights])
+        return PlayedMixer(self, said["tape"], told.weights)
+
+
+class PlayedMixer(nn.Module):
+    """A mixer whose forward pass is played from a tape elsewhere, and counted."""
+
+    def __init__(self, player: Player, number: int, weights: Sequence[Tensor]) -> None:
+        super().__init__()
+        self.weights = nn.ParameterList([nn.Parameter(one, one.requires_grad) for one in weights])
+        self.work = 0  # the most that a call so far took, in floating-point operations
+        self._player, self._number = player, number
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        """Returns the output for an input of the shape that was recorded."""
+        question = {"ask": "play", "tape": self._number, "shape": list(x_BTD.shape)}
+        said = self._player.ask(question, [on_cpu(x_BTD)])
+        if not _is_count(said["work"]):
+            raise Garbled("a count that is none")
+        self.work = max(self.work, said["work"])
+        y_BTD = torch.empty(x_BTD.shape)
+        self._player.fill([y_BTD])
+        return y_BTD
+
+
+class Begun(NamedTuple):
+    """After how many tokens decoding goes on, and the tensors of the state there."""
+
+    tokens: int
+    state: list[Tensor]
+
+
+class Mixers(Asking):
+    """The mixers of one model, built in a candidate's process from the seeds of a model's."""
+
+    def __init__(self, process: Process, budget: TaskBudget, seeds: Iterator[int]) -> None:
+        super().__init__(process)
+        self._budget = budget
+        self._seeds = seeds
+        self._left = budget.model.parameters
+        self._built = 0
+
+    def make(self, width: int, heads: int) -> nn.Module:
+        """Returns the next mixer: its weights are here, its computation there."""
+        size = {"width": width, "heads": heads}
+        said = self.ask({"ask": "build", "seed": next(self._seeds)} | size)
+        expect(said["mixer"], self._built, "number of the mixer")
+        weights = [self._empty(described) for described in as_list(said["weights"])]
+        trained = as_list(said["trained"])
+        expect([type(one) for one in trained], [bool] * len(weights), "trained weights")
+        self.fill(weights)
+        self._built += 1
+        kind = RemoteMixerWithLoss if said["has_loss"] is True else RemoteMixer
+        parameters = [
+            nn.Parameter(weight, requires_grad=is_trained)
+            for weight, is_trained in zip(weights, trained, strict=True)
+        ]
+        return kind(self, self._built - 1, parameters)
+
+    def recorded(self, mixer: "RemoteMixer", x_BTD: Tensor) -> Recorded:
+        """Returns a forward pass for inputs of this shape, as the candidate's process tells it."""
+        weights = [on_cpu(one) for one in mixer.weights]
+        question = {"ask": "record", "mixer": mixer.number, "shape": list(x_BTD.shape)}
+        said = self.ask(question, [on_cpu(x_BTD), *weights])
+        size, output = said["words"], said["output"]
+        if not _is_count(size) or not _is_count(output) or size > MOST_WORDS:
+            raise Garbled("a tape of no size, or of too large a one")
+        words = torch.empty(size, dtype=torch.uint8)
+        constants = _room(said["constants"])
+        self.fill([words, *constants])
+        return Recorded(words, output, constants, weights)
+
+    def decoded(
+        self, mixer: "RemoteMixer", x_BTD: Tensor, begun: Begun | None = None
+    ) -> tuple[Tensor, list[Tensor]] | None:
+        """Returns outputs token by token, and the tensors of the state after them.
+
+        It goes on from a state, if one is given. None: the mixer does not offer to decode.
+        """
+        weights = [on_cpu(one) for one in mixer.weights]
+        before, state = begun or Begun(0, [])
+        question = {
+            "ask": "decode",
+            "mixer": mixer.number,
+            "shape": list(x_BTD.shape),
+            "from": before,
+            "state": described(state),
+        }
+        said = self.ask(question, [on_cpu(x_BTD), *state, *weights])
+        if said["state"] is None:
+            return None
+        y_BTD, ended = torch.empty(x_BTD.shape), _room(said["state"])
+        self.fill([y_BTD, *ended])
+        return y_BTD, ended
+
     def _empty(self, described: object) -> Tensor:
         """Returns a tensor for weights of this type and shape, if the model has room for them."""
         told = as_list(described) or [None]
@@ -200,26 +250,19 @@ class Mixers:
         return torch.empty(shape, dtype=getattr(torch, dtype))
 
 
-def _empty_tensors(described: object, most: int) -> list[Tensor]:
-    """Returns tensors for numbers of these types and shapes, of so many bytes at most."""
-    found = []
-    for one in as_list(described):
+def _room(told: object) -> list[Tensor]:
+    """Returns tensors for numbers of these types and shapes, if they are not too many."""
+    found, left = [], MOST_BYTES
+    for one in as_list(told):
         dtype, *shape = as_list(one) or [None]
         if dtype not in ANY or not all(map(_is_count, shape)) or len(shape) > DIMENSIONS:
             raise Garbled("tensors of no type or shape")
         kind = getattr(torch, dtype)
-        most -= max(math.prod(shape), *shape, 1) * kind.itemsize
-        if most < 0:
+        left -= max(math.prod(shape), *shape, 1) * kind.itemsize
+        if left < 0:
             raise Failed("its tape or its state holds too many numbers")
         found.append(torch.empty(shape, dtype=kind))
     return found
-
-
-def _json(words: bytes) -> Any:
-    try:
-        return json.loads(words)
-    except (ValueError, RecursionError) as error:
-        raise Garbled(f"no tape: {error}") from None
 
 
 def _is_count(data: object) -> bool:

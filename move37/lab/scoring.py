@@ -1,8 +1,7 @@
 """One training run of a candidate: the task, the model around the mixers and the score are here.
 
-The result counts if a process that was never trained says the same with the weights that were
-learned here, and if another, which has never seen the scored sequences, says the same of all but
-their ends.
+What is scored is told by a process that was never trained, with the weights that were learned here,
+and played in one that has not loaded the program.
 """
 
 import time
@@ -11,9 +10,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from move37.lab.costing import Cheaper, flops_per_token, half_decoded, state_bytes, taped
+from move37.lab.costing import Uncounted, decoded, layers, logits, played, state_bytes
 from move37.lab.link import hash_of
-from move37.lab.remote import Mixers, Refused, Start
+from move37.lab.remote import Mixers, Player, Refused, Start
 from move37.nn.language_model import LanguageModel, TooLarge, meets
 from move37.records import Assignment, CheckResult, CurvePoint, Measurement, TaskBudget
 from move37.tasks import task
@@ -94,31 +93,38 @@ def measured(
                 told = "the same dice give other weights in another process"
                 return CheckResult("repeatable", "failed", told)
             fresh.load_state_dict(weights)
-            tapes = taped(mixers, fresh, budget, seed)
-            what = task(budget.task)
-            held_out = what.held_out(batch=budget.batch, length=budget.length)
-            said = _logits(fresh, held_out, device)
-            scored = score(said, what, held_out, fitted.curve[-1].tokens)
-            check = _same_as_trained(fitted.curve[-1], scored, budget)
-            if check.verdict == "failed":
-                return check
-            with start() as beside:
-                # It sees no scored sequence to its end before it has said its part of each.
-                others = Mixers(beside, budget, mixer_seeds(seed))
-                other = _built(others, budget, seed, device)
-                other.load_state_dict(weights)
-                check = _causal_after_training(other, said, budget, device)
+            with start() as third:
+                player = Player(third)
+                tapes = played(mixers, fresh, player, budget, seed)
+                what = task(budget.task)
+                held_out = what.held_out(batch=budget.batch, length=budget.length)
+                said = logits(tapes, fresh, [batch.inputs_BT for batch in held_out])
+                flops = tapes.flops_per_token(budget)
+                scored = score(said, what, held_out, fitted.curve[-1].tokens)
+                check = _same_as_trained(fitted.curve[-1], scored, budget)
                 if check.verdict == "failed":
                     return check
-                flops = flops_per_token(tapes, budget, held_out, said)
-                layers = half_decoded(mixers, fresh, budget, tapes)
-                states = state_bytes(others, other, budget, layers)
-                check = _prefix_after_training(other, held_out, budget, device)
+                check = _causal_after_training(tapes.model, said, budget)
                 if check.verdict == "failed":
                     return check
+                whole, half = layers(tapes, budget, hash_of(said) % 2**31), budget.length // 2
+                decoding = decoded(mixers, fresh, whole, half)
+                with start() as beside:
+                    others = Mixers(beside, budget, mixer_seeds(seed))
+                    other = _built(others, budget, seed, device)
+                    other.load_state_dict(weights)
+                    decoding = decoded(others, other, decoding, budget.length - 1)
+                    check = _prefix_after_training(other, held_out, budget, device)
+                    if check.verdict == "failed":
+                        return check
+                # Only now is the program loaded there.
+                last = Mixers(third, budget, mixer_seeds(seed))
+                final = _built(last, budget, seed, device)
+                final.load_state_dict(weights)
+                decoding = decoded(last, final, decoding, budget.length)
     except Refused as error:
         return CheckResult(error.check, "failed", error.evidence)
-    except Cheaper as error:
+    except Uncounted as error:
         return error.check
     except TooLarge as error:
         return CheckResult("fits", "failed", str(error))
@@ -129,7 +135,7 @@ def measured(
         seed=seed,
         seconds=time.perf_counter() - started,
         peak_bytes=peak,
-        state_bytes=states,
+        state_bytes=state_bytes(decoding),
         flops_per_token=flops,
         parameters=model.size,
     )
@@ -147,11 +153,6 @@ def _equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-@torch.no_grad()
-def _logits(model: LanguageModel, held_out: list[Batch], device: str) -> list[Tensor]:
-    return [model(batch.inputs_BT.to(device)).cpu() for batch in held_out]
-
-
 def _same_as_trained(trained: CurvePoint, fresh: CurvePoint, budget: TaskBudget) -> CheckResult:
     """A process that was never trained says the same with the weights of one that was."""
     if abs(trained.loss - fresh.loss) > SAME_TOLERANCE * max(1.0, trained.loss):
@@ -165,12 +166,12 @@ def _same_as_trained(trained: CurvePoint, fresh: CurvePoint, budget: TaskBudget)
 
 @torch.no_grad()
 def _causal_after_training(
-    model: LanguageModel, said: list[Tensor], budget: TaskBudget, device: str
+    model: LanguageModel, said: list[Tensor], budget: TaskBudget
 ) -> CheckResult:
     """On every scored batch, as it is scored, a row's end decides nothing of what is said before.
 
-    Asked of a process that does not know the rows' true ends, in the precision and at the shape of
-    the score: a program may know both.
+    Of what was scored: the same tapes, at the same shape. What they have heard of another row, or
+    of an earlier batch, is forgotten: a tape begins with the same each time.
     """
     what = task(budget.task)
     held_out = what.held_out(batch=budget.batch, length=budget.length)
@@ -184,7 +185,7 @@ def _causal_after_training(
         drawn_BT = torch.randint(what.vocabulary, (B, T), generator=rng)
         other_BT = drawn_BT if number % 2 else batch.inputs_BT.roll(1, dims=0)
         changed_BT = torch.where(past_BT, batch.inputs_BT, other_BT)
-        again_BTC = model(changed_BT.to(device)).cpu()
+        again_BTC = model(changed_BT)
         gap_BTC = (said_BTC - again_BTC).abs() / said_BTC.abs().amax().clamp(min=1)
         gap = gap_BTC.masked_fill(~past_BT[..., None], 0).max().item()
         if not gap <= SCORED_TOLERANCE:

@@ -1,12 +1,13 @@
 """A mixer's forward pass as a list of PyTorch's operators.
 
-It is recorded beside the program, and played where no candidate's code runs. A tape that gives,
-for other inputs, what the program gave for them is itself a program for that function, made of
-operators of known cost: for what they cost, the function can be had.
+It is recorded beside the program, and played in a process that has never run it (see `costing`).
+What is played is what is scored, and its operators are of known cost: for what they cost, the
+scored function can be had.
 
 Covered: whatever PyTorch dispatches in a forward pass without gradients, changes in place included.
 Not covered: a course that depends on the values of the input, of which a tape holds one; dice;
-kernels that are no operators of PyTorch's. Such a tape gives other outputs.
+kernels that are no operators of PyTorch's. Such a tape gives other outputs. Sizes and places that
+an operator does not look at: what they ruin is the process that plays.
 
 Shape letters: B batch, T time, D model width.
 """
@@ -20,18 +21,18 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from move37.lab.words import Garbled
-from move37.nn.counting import is_known
+from move37.nn.counting import Work, is_known
 
 # Arguments that are told by their name in PyTorch.
-_NAMED: Mapping[str, type] = {
-    "dtype": torch.dtype,
-    "layout": torch.layout,
-    "memory_format": torch.memory_format,
+_NAMED: Mapping[str, Mapping[str, Any]] = {
+    kind: {name: getattr(torch, name) for name in names.split()}
+    for kind, names in {
+        "dtype": "float64 float32 float16 bfloat16 complex128 complex64 complex32 "
+        "int64 int32 int16 int8 uint8 bool",
+        "layout": "strided",
+        "memory_format": "contiguous_format preserve_format channels_last channels_last_3d",
+    }.items()
 }
-# They trust what they are told of sizes and places in memory.
-_TRUSTING = frozenset(("set_", "resize_", "_cummax_helper", "_cummin_helper"))
-
 Words = Any  # JSON
 
 
@@ -97,9 +98,10 @@ class _Recorder(TorchDispatchMode):
             return {"complex": [value.real, value.imag]}
         if value is None or isinstance(value, bool | int | float | str):
             return value
-        for name, kind in _NAMED.items():
-            if isinstance(value, kind):
-                return {name: str(value).removeprefix("torch.")}
+        name = str(value).removeprefix("torch.")
+        for kind, known in _NAMED.items():
+            if name in known and value is known[name]:
+                return {kind: name}
         raise NotRecorded(f"an operator is given a {type(value).__name__}")
 
 
@@ -112,51 +114,37 @@ def record(mixer: nn.Module, x_BTD: Tensor) -> Recording:
     return Recording(recorder.steps, output, recorder.constants)
 
 
-class Tape:
-    """Words of a stranger about a forward pass: parsed, not believed."""
-
-    def __init__(self, words: Words, output: Words, constants: Sequence[Tensor]) -> None:
-        """Raises Garbled for what is no tape, and Unknown for operators that are not played."""
-        try:
-            self._steps = [None if step is None else _Step.read(*step) for step in words]
-        except (TypeError, AttributeError) as error:
-            raise Garbled(f"no tape: {error}") from None
-        self._output = output
-        self._constants = list(constants)
-        self._kept = [one.clone() for one in constants]
-
-    def play(self, given: Sequence[Tensor]) -> Tensor:
-        """Returns the output; given are input and weights, in the order of the recording.
-
-        Raises Garbled for a tape that cannot be played.
-        """
-        tensors = list(given)
-        constants = iter(self._constants)
-        try:
-            for step in self._steps:
-                if step is None:
-                    tensors.append(next(constants))
-                else:
-                    tensors += step.run(tensors)
-            output = tensors[self._output]
-        except (
-            LookupError,
-            TypeError,
-            ValueError,
-            AttributeError,
-            StopIteration,
-            RuntimeError,
-        ) as error:
-            raise Garbled(f"no tape: {error!r}") from None
-        # As before, where the tape has written into one; to copy all would count as its work.
-        for i, kept in enumerate(self._kept):
-            if self._constants[i]._version != kept._version:
-                self._constants[i] = kept.clone()
-        return output
-
-
 class Unknown(Exception):
     """A tape holds operators whose cost is not known."""
+
+
+class Tape:
+    """Words of a stranger about a forward pass, for one set of weights."""
+
+    def __init__(
+        self, words: Words, output: int, constants: Sequence[Tensor], weights: Sequence[Tensor]
+    ) -> None:
+        """Raises Unknown for operators that are not played, and anything for what is no tape."""
+        self._steps = [None if step is None else _Step.read(*step) for step in words]
+        self._output = output
+        self._constants, self._weights = constants, weights
+
+    @torch.no_grad()
+    def play(self, x_BTD: Tensor) -> tuple[Tensor, int]:
+        """Returns the output, and the floating-point operations that it took.
+
+        Raises Unknown for operators whose cost is not known for these inputs, and anything for a
+        tape that cannot be played.
+        """
+        # Copies, since a tape may write: each time it begins with the same.
+        tensors = [x_BTD.clone(), *(one.clone() for one in self._weights)]
+        constants = iter([one.clone() for one in self._constants])
+        with Work() as work:
+            for step in self._steps:
+                tensors += [next(constants)] if step is None else step.run(tensors)
+        if work.unknown:
+            raise Unknown(", ".join(sorted(work.unknown)))
+        return tensors[self._output], work.total
 
 
 class _Step(NamedTuple):
@@ -168,12 +156,10 @@ class _Step(NamedTuple):
     def read(cls, name: str, overload: str, arguments: list[Words], named: Words) -> "_Step":
         space, _, short = name.partition("::")
         packet = getattr(torch.ops.aten, short, None) if space == "aten" else None
-        if packet is None or short in _TRUSTING or "backward" in short:
-            raise Unknown(name.removeprefix("aten::"))
-        operator = getattr(packet, overload or "default")
-        if not is_known(operator):
-            raise Unknown(short)
-        return cls(operator, list(arguments), dict(named))
+        operator = packet and getattr(packet, overload or "default")
+        if operator is None or not is_known(operator):
+            raise Unknown(short or name)
+        return cls(operator, arguments, named)
 
     def run(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         arguments = [_value(one, tensors) for one in self.arguments]
@@ -199,20 +185,4 @@ def _value(words: Words, tensors: Sequence[Tensor]) -> Any:
         return float(value)
     if kind == "complex":
         return complex(*value)
-    found = getattr(torch, value)
-    if not isinstance(found, _NAMED[kind]):
-        raise TypeError(f"{value} is no {kind}")
-    return found
-
-
-class TapedMixer(nn.Module):
-    """A mixer whose weights are here, and whose forward pass is played from a tape."""
-
-    def __init__(self, weights: Sequence[Tensor], tape: Tape) -> None:
-        super().__init__()
-        self.weights = nn.ParameterList([nn.Parameter(one, one.requires_grad) for one in weights])
-        self._tape = tape
-
-    def forward(self, x_BTD: Tensor) -> Tensor:
-        """Returns the output for an input of the shape that was recorded; raises Garbled."""
-        return self._tape.play([x_BTD, *self.weights])
+    return _NAMED[kind][value]

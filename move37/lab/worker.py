@@ -217,4 +217,6 @@ def prepare() -> None:
         from torch._dynamo.mutation_guard import install_generation_tagging_init
 
         install_generation_tagging_init()
+    # One operator of unknown cost for a layer of attention, where gradients are not kept.
+    torch.backends.mha.set_fastpath_enabled(False)
     torch.set_num_threads(1)

@@ -46,8 +46,7 @@ _LINEAR = frozenset(
     "equal count_nonzero bucketize im2col col2im "
     "renorm dist cumsum_ cumprod_ complex polar trace trapezoid "
     "_weight_norm_interface _weight_norm_interface_backward replication_pad1d "
-    "replication_pad1d_backward reflection_pad1d reflection_pad1d_backward avg_pool1d avg_pool2d "
-    "avg_pool2d_backward max_pool2d_with_indices max_pool2d_with_indices_backward "
+    "replication_pad1d_backward reflection_pad1d reflection_pad1d_backward "
     "elu_backward log_sigmoid_forward log_sigmoid_backward softplus_backward silu_backward "
     "gelu_backward sigmoid_backward tanh_backward threshold_backward leaky_relu_backward "
     "hardtanh_backward hardswish_backward hardsigmoid_backward mish_backward glu glu_backward "
@@ -66,6 +65,11 @@ _LOGARITHMIC = frozenset(
     "sort topk kthvalue median argsort _fft_r2c _fft_c2r _fft_c2c searchsorted unique _unique2 "
     "unique_dim nanmedian mode isin unique_consecutive".split()
 )
+
+
+# Each output visits a window, whose size is the second argument; its gradient the same.
+_POOLS = frozenset("avg_pool1d avg_pool2d avg_pool3d max_pool2d_with_indices".split())
+_POOLS_BACKWARD = frozenset("avg_pool2d_backward max_pool2d_with_indices_backward".split())
 
 
 class Work(TorchDispatchMode):
@@ -107,11 +111,17 @@ class Work(TorchDispatchMode):
         self.allocated[name] += sum(
             x.untyped_storage().nbytes() for place, x in made.items() if place not in given
         )
+        # A product of complex numbers is four of real ones.
+        products = 4 if any(x.is_complex() for x in tensors) else 1
         if func._overloadpacket in flop_registry:
             formula = flop_registry[func._overloadpacket]
-            self.flops[name] += int(formula(*args, **kwargs, out_val=result))
+            self.flops[name] += products * int(formula(*args, **kwargs, out_val=result))
         elif name in _FLOPS:
-            self.flops[name] += _FLOPS[name](*args)
+            self.flops[name] += products * _FLOPS[name](*args)
+        elif name in _POOLS:
+            self.elements[name] += tree_leaves(result)[0].numel() * math.prod(args[1])
+        elif name in _POOLS_BACKWARD:
+            self.elements[name] += args[0].numel() * math.prod(args[2])
         elif name in _VIEWS:
             pass
         elif name in _LOGARITHMIC:
@@ -134,6 +144,8 @@ def is_known(operator: Any) -> bool:
     return (
         operator._overloadpacket in flop_registry
         or name in _FLOPS
+        or name in _POOLS
+        or name in _POOLS_BACKWARD
         or name in _VIEWS
         or name in _LOGARITHMIC
         or _is_linear(operator, name)

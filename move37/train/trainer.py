@@ -129,8 +129,8 @@ def train(
 
 
 def example(budget: TaskBudget, device: str) -> Tensor:
-    """Returns the tokens (1, T) of one sequence, to count the work that it is."""
-    return torch.zeros(1, budget.length, dtype=torch.long, device=device)
+    """Returns the tokens (B, T) of one batch, to count the work that it is."""
+    return torch.zeros(budget.batch, budget.length, dtype=torch.long, device=device)
 
 
 def total(states: Sequence[int | None]) -> int | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 
 from move37.nn.counting import state_bytes
 from move37.records import CheckResult
@@ -139,6 +140,10 @@ def check_decoding(subject: Subject) -> CheckResult:
                 x_BD = x_BTD[:, place] if i == 0 else x_BTD[:, place].flip(0)
                 y_BD, states[i] = decoder.step(x_BD.clone(), states[i])
                 outputs[i].append(y_BD)
+    for leaf in tree_leaves(states[0]):
+        if not (leaf is None or isinstance(leaf, Tensor | bool | int | float)):
+            told = f"the state holds a {type(leaf).__name__}: expected tensors and numbers, in "
+            return failed("decoding", told + "tuples, lists and dicts")
     first_BTD, second_BTD = (torch.stack(one, dim=1) for one in outputs)
     gap = moved(first_BTD, whole_BTD)
     if not gap <= TOLERANCE:
@@ -183,7 +188,11 @@ def _with_other_chunks(subject: Subject, mixer: nn.Module) -> Iterator[tuple[str
     for what, make in subject.variants.items():
         if what.partition("=")[0] in CHUNK_NAMES:
             names.discard(what.partition("=")[0])
-            yield what, _like(mixer, make(subject.width, subject.heads).double().eval())
+            try:
+                other = make(subject.width, subject.heads)
+            except Exception:  # noqa: BLE001  whatever a constructor says to a size that it refuses
+                continue
+            yield what, _like(mixer, other.double().eval())
     found = [(module, name) for module in mixer.modules() for name in names if name in vars(module)]
     found = [(module, name) for module, name in found if type(vars(module)[name]) is int]
     for size in CHUNKS if found else ():

@@ -352,3 +352,22 @@ class Layer(nn.Module):
     )
     result = CHECKS["chunking"](Subject(program.make, 32, 2, variants=program.variants))
     assert result.evidence == "chunk=8 gives by_place another shape"
+
+
+def test_a_size_of_chunk_that_the_constructor_refuses_is_not_tried() -> None:
+    program = load_program(
+        """
+from torch import Tensor, nn
+
+class Layer(nn.Module):
+    def __init__(self, dim: int, *, heads: int, chunk: int = 64) -> None:
+        super().__init__()
+        assert chunk <= 64
+        self.project = nn.Linear(dim, dim)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return self.project(x_BTD)
+"""
+    )
+    result = CHECKS["chunking"](Subject(program.make, 32, 2, variants=program.variants))
+    assert result.evidence == "chunk=32: the same outputs"

@@ -3,6 +3,7 @@
 Told as: time limit
 """
 
+import torch
 from torch import Tensor, nn
 
 
@@ -12,5 +13,6 @@ class NeverAnswers(nn.Module):
         self.project = nn.Linear(dim, dim)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        while True:
-            x_BTD = self.project(x_BTD)
+        with torch.no_grad():
+            while True:
+                x_BTD = self.project(x_BTD)
