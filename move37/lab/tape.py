@@ -13,7 +13,8 @@ Shape letters: B batch, T time, D model width.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -33,6 +34,9 @@ _NAMED: Mapping[str, Mapping[str, Any]] = {
         "memory_format": "contiguous_format preserve_format channels_last channels_last_3d",
     }.items()
 }
+# The size of what comes out, or the course, depends on what is in a tensor.
+_FREE = {torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_output}
+
 Words = Any  # JSON
 
 
@@ -125,9 +129,10 @@ class Tape:
         self, words: Words, output: int, constants: Sequence[Tensor], weights: Sequence[Tensor]
     ) -> None:
         """Raises Unknown for operators that are not played, and anything for what is no tape."""
-        self._steps = [None if step is None else _Step.read(*step) for step in words]
+        self._steps = [None if step is None else _Step(*step) for step in words]
         self._output = output
         self._constants, self._weights = constants, weights
+        self._works: dict[torch.Size, int] = {}
 
     @torch.no_grad()
     def play(self, x_BTD: Tensor) -> tuple[Tensor, int]:
@@ -139,48 +144,82 @@ class Tape:
         # Copies, since a tape may write: each time it begins with the same.
         tensors = [x_BTD.clone(), *(one.clone() for one in self._weights)]
         constants = iter([one.clone() for one in self._constants])
+        # Where no size depends on what is in a tensor, the same shape is the same work.
+        if x_BTD.shape in self._works:
+            return self._run(tensors, constants), self._works[x_BTD.shape]
         with Work() as work:
-            for step in self._steps:
-                tensors += [next(constants)] if step is None else step.run(tensors)
+            y_BTD = self._run(tensors, constants)
         if work.unknown:
             raise Unknown(", ".join(sorted(work.unknown)))
-        return tensors[self._output], work.total
+        if not any(step and step.has_free_sizes for step in self._steps):
+            self._works[x_BTD.shape] = work.total
+        return y_BTD, work.total
+
+    def _run(self, tensors: list[Tensor], constants: Iterator[Tensor]) -> Tensor:
+        for step in self._steps:
+            if step is None:
+                tensors.append(next(constants))
+                continue
+            result = step.run(tensors)
+            if isinstance(result, Tensor):
+                tensors.append(result)
+            else:
+                tensors += _tensors(result)
+        return tensors[self._output]
 
 
-class _Step(NamedTuple):
-    operator: Any
-    arguments: list[Words]
-    named: dict[str, Words]
+class _Step:
+    """One operator, and what it is given."""
 
-    @classmethod
-    def read(cls, name: str, overload: str, arguments: list[Words], named: Words) -> "_Step":
+    def __init__(self, name: str, overload: str, arguments: list[Words], named: Words) -> None:
         space, _, short = name.partition("::")
         packet = getattr(torch.ops.aten, short, None) if space == "aten" else None
-        operator = packet and getattr(packet, overload or "default")
-        if operator is None or not is_known(operator):
+        self._operator: Any = packet and getattr(packet, overload or "default")
+        if self._operator is None or not is_known(self._operator):
             raise Unknown(short or name)
-        return cls(operator, arguments, named)
+        self.has_free_sizes = bool(_FREE & set(self._operator.tags))
+        self._named = {name: _argument(words) for name, words in named.items()}
+        self._arguments = [_argument(words) for words in arguments]
 
-    def run(self, tensors: Sequence[Tensor]) -> list[Tensor]:
-        arguments = [_value(one, tensors) for one in self.arguments]
-        named = {name: _value(one, tensors) for name, one in self.named.items()}
-        return _tensors(self.operator(*arguments, **named))
+    def run(self, tensors: Sequence[Tensor]) -> Any:
+        arguments = [
+            one.of(tensors) if isinstance(one, _Argument) else one for one in self._arguments
+        ]
+        named = {
+            name: one.of(tensors) if isinstance(one, _Argument) else one
+            for name, one in self._named.items()
+        }
+        return self._operator(*arguments, **named)
 
 
 def _tensors(result: Any) -> list[Tensor]:
     return [one for one in tree_leaves(result) if isinstance(one, Tensor)]
 
 
-def _value(words: Words, tensors: Sequence[Tensor]) -> Any:
+class _Argument(NamedTuple):
+    """An argument that is known when the tape is played: a tensor, a list with one, a device."""
+
+    of: Callable[[Sequence[Tensor]], Any]
+
+
+def _argument(words: Words) -> Any:
+    """Returns an argument, or how it is found among the tensors."""
     if isinstance(words, list):
-        return [_value(one, tensors) for one in words]
+        parts = [_argument(one) for one in words]
+        if not any(isinstance(one, _Argument) for one in parts):
+            return parts
+        return _Argument(
+            lambda tensors: [
+                one.of(tensors) if isinstance(one, _Argument) else one for one in parts
+            ]
+        )
     if not isinstance(words, dict):
         return words
     ((kind, value),) = words.items()
     if kind == "tensor":
-        return tensors[value]
+        return _Argument(operator.itemgetter(value))
     if kind == "device":
-        return tensors[0].device
+        return _Argument(lambda tensors: tensors[0].device)
     if kind == "number":
         return float(value)
     if kind == "complex":
