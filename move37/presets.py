@@ -168,15 +168,17 @@ LAPTOP = Preset(
     baselines=BASELINES,
 )
 
+_SMALLER = ModelSize(width=32, heads=2, layers=1, parameters=12_000)
+
 # Every part of a run, too short to tell anything: for tests and for a first try.
 SMOKE = replace(
     LAPTOP,
     name="smoke",
     summary="the whole way in half a minute; its numbers mean nothing",
     budgets=(
-        TaskBudget("language", 2 * 1024, 16, 64, 1e-2, _SMALL),
-        TaskBudget("recall", 2 * 384, 16, 24, 1e-2, _SMALL),
-        TaskBudget("state tracking", 2 * 384, 16, 24, 1e-2, _SMALL),
+        TaskBudget("language", 2 * 1024, 16, 64, 1e-2, _SMALLER),
+        TaskBudget("recall", 2 * 384, 16, 24, 1e-2, _SMALLER),
+        TaskBudget("state tracking", 2 * 384, 16, 24, 1e-2, _SMALLER),
     ),
     seeds=(0, 1),
     proposals=4,

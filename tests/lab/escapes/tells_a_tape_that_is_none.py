@@ -1,6 +1,6 @@
 """Held by measuring: words for a tape that make no sense, where they are read.
 
-Told as: its work cannot be counted
+Told as: KeyError
 """
 
 import torch
