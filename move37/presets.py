@@ -174,7 +174,7 @@ _SMALLER = ModelSize(width=32, heads=2, layers=1, parameters=12_000)
 SMOKE = replace(
     LAPTOP,
     name="smoke",
-    summary="the whole way in half a minute; its numbers mean nothing",
+    summary="the whole way in a minute; its numbers mean nothing",
     budgets=(
         TaskBudget("language", 2 * 1024, 16, 64, 1e-2, _SMALLER),
         TaskBudget("recall", 2 * 384, 16, 24, 1e-2, _SMALLER),
