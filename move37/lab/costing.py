@@ -21,10 +21,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from move37.lab.remote import Begun, Failed, Mixers, PlayedMixer, Player, RemoteMixer
+from move37.lab.remote import Begun, Failed, Mixers, PlayedMixer, Player, Refused, RemoteMixer
 from move37.nn.counting import work_of
 from move37.nn.language_model import Block, LanguageModel
-from move37.records import CheckResult, TaskBudget
+from move37.records import TaskBudget
 from move37.tasks import task
 from move37.train.trainer import build, example, total
 
@@ -32,14 +32,6 @@ from move37.train.trainer import build, example, total
 PLAYED_TOLERANCE = 1e-3
 # Of an output's size: a recurrence rounds otherwise than the same in chunks, with trained weights.
 DECODED_TOLERANCE = 1e-2
-
-
-class Uncounted(Exception):
-    """What a program tells of its work, or of its state, does not give its outputs."""
-
-    def __init__(self, check: str, told: str) -> None:
-        super().__init__(told)
-        self.check = CheckResult(check, "failed", told)
 
 
 class Played(NamedTuple):
@@ -51,10 +43,8 @@ class Played(NamedTuple):
     def flops_per_token(self, budget: TaskBudget) -> float:
         """Returns the work of one forward pass: the most that the tapes have taken so far."""
         tokens_BT = example(budget, "cpu")
-        return (work_of(self.model, tokens_BT) + self._work()) / tokens_BT.numel()
-
-    def _work(self) -> int:
-        return sum(mixer.work for mixer in self.mixers)
+        work = work_of(self.model, tokens_BT) + sum(mixer.work for mixer in self.mixers)
+        return work / tokens_BT.numel()
 
 
 @torch.no_grad()
@@ -81,7 +71,7 @@ def played(
 def logits(what: Played, model: LanguageModel, batches: Sequence[Tensor]) -> list[Tensor]:
     """Returns what the tapes say (B, T, C) of batches of tokens (B, T).
 
-    Raises Uncounted if the model says something else of the first.
+    Raises Refused if the model says something else of the first.
     """
     device = model.embedding.weight.device
     expected_BTC = model(batches[0].to(device)).cpu()
@@ -95,8 +85,8 @@ def logits(what: Played, model: LanguageModel, batches: Sequence[Tensor]) -> lis
     return said
 
 
-def _other(told: str) -> Uncounted:
-    return Uncounted(
+def _other(told: str) -> Refused:
+    return Refused(
         "sub-quadratic",
         "its work cannot be counted: the operators that it ran for some sequences give, for "
         f"others, {told}; which ones run, and on which sizes, has to depend on the length only",
@@ -127,7 +117,7 @@ def layers(what: Played, budget: TaskBudget, seed: int) -> list[Layer]:
 def decoded(
     mixers: Mixers, model: LanguageModel, before: Sequence[Layer], until: int
 ) -> list[Layer]:
-    """Returns the layers further decoded, token by token; raises Uncounted for other outputs."""
+    """Returns the layers further decoded, token by token; raises Refused for other outputs."""
     found = []
     for mixer, layer in zip(_mixers(model), before, strict=True):
         begun = _decoded(mixers, mixer, layer, until)
@@ -151,7 +141,7 @@ def _decoded(mixers: Mixers, mixer: RemoteMixer, layer: Layer, until: int) -> Be
     gap_1T = (y_1TD - expected_1TD).abs().amax(dim=-1) / sizes_1T.clamp(min=1e-6)
     if not gap_1T.max() <= DECODED_TOLERANCE:
         told_of = f", from a state of {_bytes(layer.begun.state):,} bytes," if since else ""
-        raise Uncounted(
+        raise Refused(
             "decoding",
             f"with trained weights{told_of} the outputs token by token move by {gap_1T.max():.1e}",
         )

@@ -45,11 +45,11 @@ class Failed(Exception):
 
 
 class Refused(Exception):
-    """The candidate's process refuses its own program; `data` says by which check, and why."""
+    """The candidate has failed a check; its process may say so of its own program."""
 
-    def __init__(self, data: object) -> None:
-        told = as_object(data)
-        self.check, self.evidence = str(told.get("check")), str(told.get("evidence"))
+    def __init__(self, check: str, evidence: str) -> None:
+        super().__init__(evidence)
+        self.check, self.evidence = check, evidence
 
 
 class Process(Protocol):
@@ -104,7 +104,8 @@ class Asking:
             link.send(question, tensors)
             answer = link.receive()
         if "refused" in answer:
-            raise Refused(answer["refused"])
+            told = as_object(answer["refused"])
+            raise Refused(str(told.get("check")), str(told.get("evidence")))
         if "raised" in answer:
             raise Failed(str(answer["raised"]))
         missing = ANSWERS[question["ask"]] - answer.keys()

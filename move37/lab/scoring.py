@@ -6,13 +6,14 @@ and played in one that has not loaded the program.
 
 import time
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from move37.lab.costing import Uncounted, decoded, layers, logits, played, state_bytes
+from move37.lab.costing import decoded, layers, logits, played, state_bytes
 from move37.lab.link import hash_of
-from move37.lab.remote import Mixers, Player, Refused, Start
+from move37.lab.remote import Mixers, Player, Process, Refused, Start
 from move37.nn.language_model import LanguageModel, TooLarge, meets
 from move37.records import Assignment, CheckResult, CurvePoint, Measurement, TaskBudget
 from move37.tasks import task
@@ -51,6 +52,16 @@ def prepare(budgets: Sequence[TaskBudget]) -> None:
             raise NotReady(f"the task {budget.task!r} has no batches: {error}") from error
 
 
+class _Trained(NamedTuple):
+    """What a training gave."""
+
+    fit: Fit
+    drawn: dict[str, Tensor]  # the weights before
+    weights: dict[str, Tensor]
+    parameters: int
+    peak_bytes: int
+
+
 def measured(
     assignment: Assignment,
     budget: TaskBudget,
@@ -59,148 +70,144 @@ def measured(
     enter: Callable[[str], None],
 ) -> Measurement | CheckResult:
     """Returns the measurement of one run, or the check that failed in it."""
-    where = f"train: {budget.task}, seed {seed}"
-    enter(where)
-    device = assignment.device
-    started, memory = time.perf_counter(), reset_peak(device)
+    started = time.perf_counter()
     try:
-        with start() as process:
-            mixers = Mixers(process, budget, mixer_seeds(seed))
-            model = build(mixers.make, budget, seed=seed).to(device)
-            if not meets(model.size, budget.model.parameters):
-                told = f"the model has {model.size:,} parameters, not {budget.model.parameters:,}"
-                return CheckResult("fits", "failed", told)
-            drawn = _copied(model)
-            with start() as beside:
-                # The process that is trained never sees a held-out row.
-                examined = _built(Mixers(beside, budget, mixer_seeds(seed)), budget, seed, device)
-                fitted = fit(
-                    model,
-                    budget,
-                    seed=seed,
-                    stops=assignment.stops,
-                    device=device,
-                    examined=examined,
-                    progress=lambda share: enter(f"{where}, {share:.0%}"),
-                )
-            peak = max(0, peak_bytes(device) - memory) + process.peak_bytes()
+        trained = _train(assignment, budget, seed, start, enter)
         enter(f"verify: {budget.task} with trained weights")
-        weights = model.state_dict()
-        with start() as process:
-            mixers = Mixers(process, budget, mixer_seeds(seed))
-            fresh = _built(mixers, budget, seed, device)
-            if not _equal(_copied(fresh), drawn):
-                told = "the same dice give other weights in another process"
-                return CheckResult("repeatable", "failed", told)
-            fresh.load_state_dict(weights)
-            with start() as third:
-                player = Player(third)
-                tapes = played(mixers, fresh, player, budget, seed)
-                what = task(budget.task)
-                held_out = what.held_out(batch=budget.batch, length=budget.length)
-                said = logits(tapes, fresh, [batch.inputs_BT for batch in held_out])
-                flops = tapes.flops_per_token(budget)
-                scored = score(said, what, held_out, fitted.curve[-1].tokens)
-                check = _same_as_trained(fitted.curve[-1], scored, budget)
-                if check.verdict == "failed":
-                    return check
-                check = _causal_after_training(tapes.model, said, budget)
-                if check.verdict == "failed":
-                    return check
-                whole, half = layers(tapes, budget, hash_of(said) % 2**31), budget.length // 2
-                decoding = decoded(mixers, fresh, whole, half)
-                with start() as beside:
-                    others = Mixers(beside, budget, mixer_seeds(seed))
-                    other = _built(others, budget, seed, device)
-                    other.load_state_dict(weights)
-                    decoding = decoded(others, other, decoding, budget.length - 1)
-                    check = _prefix_after_training(other, held_out, budget, device)
-                    if check.verdict == "failed":
-                        return check
-                # Only now is the program loaded there.
-                last = Mixers(third, budget, mixer_seeds(seed))
-                final = _built(last, budget, seed, device)
-                final.load_state_dict(weights)
-                decoding = decoded(last, final, decoding, budget.length)
+        last, flops, states = _examine(trained, budget, seed, start, assignment.device)
     except Refused as error:
         return CheckResult(error.check, "failed", error.evidence)
-    except Uncounted as error:
-        return error.check
     except TooLarge as error:
         return CheckResult("fits", "failed", str(error))
     except Diverged as error:
         return CheckResult("trainable", "failed", f"{budget.task} with seed {seed}: {error}")
-    return Fit((*fitted.curve[:-1], scored), fitted.stopped).measurement(
+    curve = (*trained.fit.curve[:-1], last)
+    return Fit(curve, trained.fit.stopped).measurement(
         budget,
         seed=seed,
         seconds=time.perf_counter() - started,
-        peak_bytes=peak,
-        state_bytes=state_bytes(decoding),
+        peak_bytes=trained.peak_bytes,
+        state_bytes=states,
         flops_per_token=flops,
-        parameters=model.size,
+        parameters=trained.parameters,
     )
+
+
+def _train(
+    assignment: Assignment,
+    budget: TaskBudget,
+    seed: int,
+    start: Start,
+    enter: Callable[[str], None],
+) -> _Trained:
+    where = f"train: {budget.task}, seed {seed}"
+    enter(where)
+    device = assignment.device
+    memory = reset_peak(device)
+    with start() as process:
+        model = build(Mixers(process, budget, mixer_seeds(seed)).make, budget, seed=seed).to(device)
+        if not meets(model.size, budget.model.parameters):
+            told = f"the model has {model.size:,} parameters, not {budget.model.parameters:,}"
+            raise Refused("fits", told)
+        drawn = {name: weight.clone() for name, weight in model.state_dict().items()}
+        with start() as beside:
+            # The process that is trained never sees a held-out row.
+            fitted = fit(
+                model,
+                budget,
+                seed=seed,
+                stops=assignment.stops,
+                device=device,
+                examined=_built(Mixers(beside, budget, mixer_seeds(seed)), budget, seed, device),
+                progress=lambda share: enter(f"{where}, {share:.0%}"),
+            )
+        peak = max(0, peak_bytes(device) - memory) + process.peak_bytes()
+    return _Trained(fitted, drawn, model.state_dict(), model.size, peak)
+
+
+def _examine(
+    trained: _Trained, budget: TaskBudget, seed: int, start: Start, device: str
+) -> tuple[CurvePoint, float, int | None]:
+    """Returns the score, the FLOPs per token, and the bytes of the state."""
+
+    def mixers_in(process: Process) -> tuple[Mixers, LanguageModel]:
+        mixers = Mixers(process, budget, mixer_seeds(seed))
+        model = _built(mixers, budget, seed, device)
+        if not _equal(model.state_dict(), trained.drawn):
+            raise Refused("repeatable", "the same dice give other weights in another process")
+        model.load_state_dict(trained.weights)
+        return mixers, model
+
+    what = task(budget.task)
+    held_out = what.held_out(batch=budget.batch, length=budget.length)
+    with start() as first, start() as second, start() as third:
+        told = mixers_in(first)
+        tapes = played(*told, Player(third), budget, seed)
+        said = logits(tapes, told[1], [batch.inputs_BT for batch in held_out])
+        flops = tapes.flops_per_token(budget)
+        last = score(said, what, held_out, trained.fit.curve[-1].tokens)
+        _look_at_same(trained.fit.curve[-1], last, budget)
+        _look_at_causality(tapes.model, said, held_out, budget)
+        decoding = layers(tapes, budget, hash_of(said))
+        decoding = decoded(*told, decoding, budget.length // 2)
+        other = mixers_in(second)
+        decoding = decoded(*other, decoding, budget.length - 1)
+        _look_at_prefix(other[1], held_out, budget, device)
+        # Only now is the program loaded in the process that has played it.
+        decoding = decoded(*mixers_in(third), decoding, budget.length)
+    return last, flops, state_bytes(decoding)
 
 
 def _built(mixers: Mixers, budget: TaskBudget, seed: int, device: str) -> LanguageModel:
     return build(mixers.make, budget, seed=seed).to(device).eval()
 
 
-def _copied(model: LanguageModel) -> dict[str, Tensor]:
-    return {name: weight.clone() for name, weight in model.state_dict().items()}
-
-
 def _equal(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def _same_as_trained(trained: CurvePoint, fresh: CurvePoint, budget: TaskBudget) -> CheckResult:
-    """A process that was never trained says the same with the weights of one that was."""
+def _look_at_same(trained: CurvePoint, fresh: CurvePoint, budget: TaskBudget) -> None:
+    """Raises Refused unless the weights alone give what the trained process gave."""
     if abs(trained.loss - fresh.loss) > SAME_TOLERANCE * max(1.0, trained.loss):
         told = (
             f"trained on {budget.task}, the held-out loss is {trained.loss:.4f}, and with the same "
             f"weights in a new process {fresh.loss:.4f}: something else than weights was learned"
         )
-        return CheckResult("restorable", "failed", told)
-    return CheckResult("restorable", "passed", f"holds with the weights trained on {budget.task}")
+        raise Refused("restorable", told)
 
 
 @torch.no_grad()
-def _causal_after_training(
-    model: LanguageModel, said: list[Tensor], budget: TaskBudget
-) -> CheckResult:
-    """On every scored batch, as it is scored, a row's end decides nothing of what is said before.
+def _look_at_causality(
+    model: LanguageModel, said: list[Tensor], held_out: list[Batch], budget: TaskBudget
+) -> None:
+    """Raises Refused if a row's end decides what is said before, in any scored batch.
 
     Of what was scored: the same tapes, at the same shape. What they have heard of another row, or
     of an earlier batch, is forgotten: a tape begins with the same each time.
     """
-    what = task(budget.task)
-    held_out = what.held_out(batch=budget.batch, length=budget.length)
-    # From what another process said: nobody knows the cuts before all is said.
     rng = torch.Generator().manual_seed(hash_of(said))
     for number, (batch, said_BTC) in enumerate(zip(held_out, said, strict=True)):
         B, T = batch.inputs_BT.shape
         cut_B1 = 1 + torch.randint(T - 1, (B, 1), generator=rng)  # each row has its own
         past_BT = torch.arange(T)[None] < cut_B1
         # Another row's end looks like an end; one that is drawn agrees with it in no place.
-        drawn_BT = torch.randint(what.vocabulary, (B, T), generator=rng)
+        drawn_BT = torch.randint(task(budget.task).vocabulary, (B, T), generator=rng)
         other_BT = drawn_BT if number % 2 else batch.inputs_BT.roll(1, dims=0)
-        changed_BT = torch.where(past_BT, batch.inputs_BT, other_BT)
-        again_BTC = model(changed_BT)
+        again_BTC = model(torch.where(past_BT, batch.inputs_BT, other_BT))
         gap_BTC = (said_BTC - again_BTC).abs() / said_BTC.abs().amax().clamp(min=1)
         gap = gap_BTC.masked_fill(~past_BT[..., None], 0).max().item()
         if not gap <= SCORED_TOLERANCE:
             told = f"trained on {budget.task}, an output moves by {gap:.1e} with what follows"
-            return CheckResult("causality", "failed", told)
-    return CheckResult("causality", "passed", f"holds with the weights trained on {budget.task}")
+            raise Refused("causality", told)
 
 
 @torch.no_grad()
-def _prefix_after_training(
+def _look_at_prefix(
     model: LanguageModel, held_out: list[Batch], budget: TaskBudget, device: str
-) -> CheckResult:
-    """The trained model says the same of a scored sequence when its end is not there yet.
+) -> None:
+    """Raises Refused unless a scored sequence gives the same when its end is not there yet.
 
-    Exactly, so that it is in float64 from then on.
+    Exactly, so that the model is in float64 from then on.
     """
     exact, tokens_BT = model.double(), held_out[0].inputs_BT[:8].to(device)
     whole_BTC = exact(tokens_BT)
@@ -208,9 +215,8 @@ def _prefix_after_training(
     for t in (1, budget.length // 3, budget.length // 2, budget.length - 1):
         gap = (exact(tokens_BT[:, :t]) - whole_BTC[:, :t]).abs().max().item() / scale
         if not gap <= TRAINED_TOLERANCE:
-            told = (
+            raise Refused(
+                "prefix",
                 f"trained on {budget.task}, the first {t} outputs move by {gap:.1e} "
-                "when the sequence ends there"
+                "when the sequence ends there",
             )
-            return CheckResult("prefix", "failed", told)
-    return CheckResult("prefix", "passed", f"holds with the weights trained on {budget.task}")
