@@ -26,10 +26,10 @@ run: $(VENV)/installed  ## Set up if need be, and run a discovery (ARGS="--exper
 	@$(BIN)/move37 run $(ARGS)
 
 test: $(VENV)/installed  ## Set up if need be, and run all tests
-	@$(BIN)/python -m pytest -n 2 $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 check: lint  ## Format, lint, strict types, fast tests
-	@$(BIN)/python -m pytest -n 2 -m "not slow" $(ARGS)
+	@$(BIN)/python -m pytest -n 2 --dist worksteal -m "not slow" $(ARGS)
 
 lint: $(VENV)/installed  ## Format, lint, strict types
 	@$(BIN)/ruff format --check .

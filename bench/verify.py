@@ -3,8 +3,8 @@
 Cheats are the mixers of tests/cheats that have to be caught before training, at the level that
 their first line names; honest ones are those of tests/honest, at both levels. A flip is a mixer
 whose verdict at the quick level is another one with another seed. The quick level judges at the
-size of a laptop's run, the full one at the size of `move37 verify`. Seconds are those of the
-library's mixers.
+size of a laptop's run, the full one at the size of `move37 verify`. Seconds are those of a core,
+for the library's mixers.
 
 Rival: what a repository's unit tests usually ask of a layer (shape, finite numbers, gradients, and
 no output before the middle moves with the inputs after it). Input that must fail: the cheats.
@@ -47,7 +47,7 @@ SIZES: dict[Level, tuple[int, int]] = {  # width and heads
 
 
 class Verdict(NamedTuple):
-    """The first check that failed, if one did, and how long the checks took up to there."""
+    """The first check that failed, if one did, and what the checks took of a core up to there."""
 
     failed: str | None
     seconds: float
@@ -66,15 +66,15 @@ def verify(file: Path, level: Level, seed: int = 0, excused: tuple[str, ...] = (
     """Returns the verdict over all checks; an exception counts as a failure."""
     program = load_program(file.read_text())
     subject = Subject(program.make, *SIZES[level], level, program.variants, seed)
-    started = time.perf_counter()
+    started = time.process_time()
     for name, check in CHECKS.items():
         try:
             bad = check(subject).verdict == "failed"
         except Exception:  # noqa: BLE001  whatever a cheat raises
             bad = True
         if bad and name not in excused:
-            return Verdict(name, time.perf_counter() - started)
-    return Verdict(None, time.perf_counter() - started)
+            return Verdict(name, time.process_time() - started)
+    return Verdict(None, time.process_time() - started)
 
 
 def failure(task: tuple[Path, Level]) -> str | None:

@@ -234,7 +234,7 @@ def run_smoke(path: Path, *more: str) -> subprocess.CompletedProcess[str]:
     return move37("run", "--preset", "smoke", "--store", str(path), *more)
 
 
-SHORT = ("--experiments", "2")
+SHORT = ("--experiments", "1")
 
 
 def same_records(a: Path, b: Path) -> bool:
@@ -284,7 +284,7 @@ def test_a_run_that_is_finished_says_so_and_does_nothing(undisturbed: Path) -> N
     before = records(undisturbed)
     done = run_smoke(undisturbed, *SHORT)
     assert done.returncode == 0
-    assert "All 7 experiments are in" in done.stdout
+    assert "All 6 experiments are in" in done.stdout
     assert records(undisturbed) == before
 
 
@@ -314,7 +314,7 @@ def test_step_tells_its_five_steps(undisturbed: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     for step in ("1 sample", "2 propose", "3 verify", "4 train", "5 analyse"):
         assert step in done.stdout
-    assert len({r.experiment for r in records(path)}) == 8
+    assert len({r.experiment for r in records(path)}) == 7
 
 
 @pytest.mark.slow
@@ -334,7 +334,7 @@ def test_run_as_json_prints_an_object_per_experiment_and_the_leaderboard(
 ) -> None:
     path = tmp_path / "store.sqlite"
     shutil.copy(undisturbed, path)
-    lines = lines_of(run_smoke(path, "--experiments", "3", "--json"))
+    lines = lines_of(run_smoke(path, "--experiments", "2", "--json"))
     assert set(lines[0]) == {"records", "lesson"}
     assert set(lines[-1]) == {"leaderboard"}
 
