@@ -21,7 +21,16 @@ from torch import nn
 from move37.lab import gate
 from move37.lab.gate import Refused as Refused
 from move37.lab.names import statements
-from move37.nn.interop import HEADS, WIDTHS, NoStandIn, adapt, stand_in
+from move37.nn.interop import (
+    HEADS,
+    WIDTHS,
+    NoStandIn,
+    adapt,
+    adapted,
+    stand_in,
+    takes_cu_seqlens,
+    takes_mask,
+)
 from move37.nn.language_model import MixerFactory
 from move37.verify.protocol import CHUNK_NAMES
 
@@ -164,8 +173,22 @@ def _only(module: types.ModuleType) -> type[nn.Module]:
 def _builder(kind: type[nn.Module], options: Options) -> MixerFactory:
     if _takes(kind, "heads"):
         mixer: Any = kind
-        return _uncompiled(lambda width, heads: mixer(width, heads=heads, **options(width, heads)))
+        return _uncompiled(
+            lambda width, heads: _offering(mixer(width, heads=heads, **options(width, heads)))
+        )
     return _uncompiled(lambda width, heads: adapt(kind, options(width, heads))(width, heads))
+
+
+def _offering(mixer: nn.Module) -> nn.Module:
+    """Returns a mixer that takes documents and padding by our names, if it does by others' names.
+
+    One that decodes, or has a loss of its own, is left as it is: around it nobody would see that.
+    """
+    if any(hasattr(mixer, name) for name in ("step", "auxiliary_loss")):
+        return mixer
+    ours = inspect.signature(mixer.forward).parameters.keys() & {"documents_BT", "mask_BT"}
+    theirs = takes_cu_seqlens(mixer) or takes_mask(mixer)
+    return adapted(mixer) if theirs and not ours else mixer
 
 
 def _options(kind: type[nn.Module]) -> Iterator[tuple[str, Options]]:

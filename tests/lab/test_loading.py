@@ -286,3 +286,35 @@ def test_a_tuple_that_begins_with_the_wrong_shape_is_rejected(lab: Lab) -> None:
     assert isinstance(outcome, Rejected)
     assert outcome.check == "interface"
     assert "(2, 1, 31)" in outcome.evidence
+
+
+NAMES_OF_OTHERS = """
+import torch
+from torch import Tensor, nn
+
+class Layer(nn.Module):
+    def __init__(self, dim: int, *, heads: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(dim, dim)
+
+    def forward(self, x_BTD: Tensor, attention_mask=None, cu_seqlens=None) -> Tensor:
+        x_BTD = self.project(x_BTD)
+        if attention_mask is not None:
+            x_BTD = x_BTD * attention_mask[..., None]
+        if cu_seqlens is None:
+            return x_BTD.cumsum(1)
+        parts = x_BTD.split([int(n) for n in cu_seqlens.diff()], dim=1)
+        return torch.cat([part.cumsum(1) for part in parts], dim=1)
+"""
+
+
+@pytest.mark.parametrize("check", ["documents", "padding"])
+def test_a_mixer_that_takes_documents_and_padding_by_the_names_of_others_is_asked(
+    check: str,
+) -> None:
+    def verdict(source: str) -> str:
+        return CHECKS[check](Subject(load_mixer(source), width=32, heads=2)).verdict
+
+    assert verdict(NAMES_OF_OTHERS) == "passed"
+    wrong = NAMES_OF_OTHERS.replace("attention_mask[..., None]", "1").replace("part.", "1 + part.")
+    assert verdict(wrong) == "failed"

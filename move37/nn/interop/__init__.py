@@ -8,7 +8,16 @@ stand-in.
 fla: https://github.com/fla-org/flash-linear-attention (Yang, Zhang et al.).
 """
 
-from move37.nn.interop.adapter import HEADS, WIDTHS, FlaMixer, PackingFlaMixer, adapt
+from move37.nn.interop.adapter import (
+    HEADS,
+    WIDTHS,
+    FlaMixer,
+    PackingFlaMixer,
+    adapt,
+    adapted,
+    takes_cu_seqlens,
+    takes_mask,
+)
 from move37.nn.interop.stand_ins import NoStandIn, stand_down, stand_in
 
 __all__ = [
@@ -18,6 +27,9 @@ __all__ = [
     "NoStandIn",
     "PackingFlaMixer",
     "adapt",
+    "adapted",
     "stand_down",
     "stand_in",
+    "takes_cu_seqlens",
+    "takes_mask",
 ]

@@ -144,13 +144,17 @@ def adapt(kind: type[nn.Module], options: Mapping[str, Any] | None = None) -> Mi
         sizes = dict.fromkeys(WIDTHS, width) | dict.fromkeys(HEADS, heads)
         sizes["head_dim"] = max(1, width // heads)
         named = {name: size for name, size in sizes.items() if name in taken}
-        layer = kind(**(named | dict(options or {})))
-        packs, masks = takes_cu_seqlens(layer), takes_mask(layer)
-        if packs:
-            return MaskingPackingFlaMixer(layer) if masks else PackingFlaMixer(layer)
-        return MaskingFlaMixer(layer) if masks else FlaMixer(layer)
+        return adapted(kind(**(named | dict(options or {}))))
 
     return make
+
+
+def adapted(layer: nn.Module) -> FlaMixer:
+    """Returns the mixer around a layer, which offers what the layer's forward takes."""
+    packs, masks = takes_cu_seqlens(layer), takes_mask(layer)
+    if packs:
+        return MaskingPackingFlaMixer(layer) if masks else PackingFlaMixer(layer)
+    return MaskingFlaMixer(layer) if masks else FlaMixer(layer)
 
 
 def takes_mask(layer: nn.Module) -> bool:
