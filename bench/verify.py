@@ -20,7 +20,7 @@ import os
 import sys
 import time
 from pathlib import Path
-from statistics import mean
+from statistics import mean, median
 from typing import NamedTuple
 
 import torch
@@ -165,8 +165,10 @@ def main() -> None:
         "library_total": 2 * len(MIXERS),  # at both levels
         "library_passed": library,
         "quick_seconds_per_mixer": mean(took["quick"]),
+        "quick_seconds_median": median(took["quick"]),
         "quick_seconds_worst": max(took["quick"]),
         "full_seconds_per_mixer": mean(took["full"]),
+        "full_seconds_median": median(took["full"]),
         "full_seconds_worst": max(took["full"]),
         "seeds": seeds,
         "flips": flipped,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from move37.lab import worker
-from move37.lab.link import Closed, Link, described, memory_of, name_of, on_cpu
+from move37.lab.link import Closed, Link, described, memory_of, name_of, on_cpu, room_for
 from move37.lab.loading import Program, Refused, load_program
 from move37.lab.tape import NotRecorded, Tape, Unknown, record
 from move37.records import Assignment, to_data
@@ -176,7 +176,7 @@ class Answers:
     def _tape(self, asked: Asked) -> Answer:
         """Takes a tape, from the process that measures; no program need be loaded for it."""
         words = torch.empty(asked["words"], dtype=torch.uint8)
-        constants, weights = _room(asked["constants"]), _room(asked["weights"])
+        constants, weights = room_for(asked["constants"]), room_for(asked["weights"])
         self._link.fill([words, *constants, *weights])
         try:
             tape = Tape(json.loads(bytes(memory_of(words))), asked["output"], constants, weights)
@@ -200,7 +200,7 @@ class Answers:
         """The outputs token by token from a state, which comes and goes as plain tensors."""
         mixer = self._mixers[asked["mixer"]]
         x_BTD = torch.empty(asked["shape"])
-        begun = _room(asked["state"])
+        begun = room_for(asked["state"])
         self._link.fill([x_BTD, *begun, *mixer.take(x_BTD.dtype)])
         mixer.put()
         module = mixer.module.eval()
@@ -232,11 +232,6 @@ def _look_at(y_BTD: Tensor, x_BTD: Tensor) -> None:
 
 def _unknown(error: Unknown) -> Refused:
     return Refused("sub-quadratic", f"the cost of {error} is not known")
-
-
-def _room(asked: list[Any]) -> list[Tensor]:
-    """Returns tensors for numbers that are to come; what is asked for here is no stranger's."""
-    return [torch.empty(shape, dtype=getattr(torch, name)) for name, *shape in asked]
 
 
 def _with_tensors(state: Any, tensors: list[Tensor]) -> Any:

@@ -57,9 +57,10 @@ def played(
     """
     batches = task(budget.task).train(seed=seed, batch=budget.batch, length=budget.length)
     own = _mixers(model)
-    found = _inputs(model, own, next(batches).inputs_BT)
+    found = _calls(model, own, next(batches).inputs_BT)
     tapes = [
-        player.take(mixers.recorded(mixer, x_BTD)) for mixer, x_BTD in zip(own, found, strict=True)
+        player.take(mixers.recorded(mixer, x_BTD))
+        for mixer, (x_BTD, _) in zip(own, found, strict=True)
     ]
     due = iter(tapes)
     around = build(lambda width, heads: next(due), budget, seed=seed)
@@ -106,11 +107,8 @@ class Layer(NamedTuple):
 def layers(what: Played, budget: TaskBudget, seed: int) -> list[Layer]:
     """Returns what the mixers compute for a sequence that is drawn from a seed, not yet decoded."""
     batches = task(budget.task).train(seed=seed, batch=budget.batch, length=budget.length)
-    found = _inputs(what.model, what.mixers, next(batches).inputs_BT)
-    return [
-        Layer(x_BTD[:1], tape(x_BTD)[:1], Begun(0, []))
-        for tape, x_BTD in zip(what.mixers, found, strict=True)
-    ]
+    found = _calls(what.model, what.mixers, next(batches).inputs_BT)
+    return [Layer(x_BTD[:1], y_BTD[:1], Begun(0, [])) for x_BTD, y_BTD in found]
 
 
 @torch.no_grad()
@@ -162,11 +160,15 @@ def _mixers(model: LanguageModel) -> list[RemoteMixer]:
     return [one for one in found if isinstance(one, RemoteMixer)]
 
 
-def _inputs(model: LanguageModel, mixers: Sequence[nn.Module], tokens_BT: Tensor) -> list[Tensor]:
-    """Returns what each mixer is given for these tokens, in the processor's memory."""
-    found: list[Tensor] = []
+def _calls(
+    model: LanguageModel, mixers: Sequence[nn.Module], tokens_BT: Tensor
+) -> list[tuple[Tensor, Tensor]]:
+    """Returns each mixer's input and output for these tokens, in the processor's memory."""
+    found: list[tuple[Tensor, Tensor]] = []
     hooks = [
-        mixer.register_forward_pre_hook(lambda _, given: found.append(given[0].cpu().clone()))
+        mixer.register_forward_hook(
+            lambda _, given, y_BTD: found.append((given[0].cpu(), y_BTD.cpu()))
+        )
         for mixer in mixers
     ]
     model(tokens_BT.to(model.embedding.weight.device))

@@ -112,6 +112,11 @@ def described(tensors: Sequence[Tensor]) -> list[list[str | int]]:
     return [[name_of(one.dtype), *one.shape] for one in tensors]
 
 
+def room_for(told: Sequence[Sequence[Any]]) -> list[Tensor]:
+    """Returns tensors of the types and shapes that are `described`."""
+    return [torch.empty(shape, dtype=getattr(torch, name)) for name, *shape in told]
+
+
 def _after(parts: list[memoryview], count: int) -> list[memoryview]:
     """Returns what is left of the parts after their first `count` bytes; no empty ones."""
     left = list(parts)

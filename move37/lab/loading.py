@@ -188,7 +188,7 @@ def _offering(mixer: nn.Module) -> nn.Module:
         return mixer
     ours = inspect.signature(mixer.forward).parameters.keys() & {"documents_BT", "mask_BT"}
     theirs = takes_cu_seqlens(mixer) or takes_mask(mixer)
-    return adapted(mixer) if theirs and not ours else mixer
+    return adapted(mixer, with_casts=True) if theirs and not ours else mixer
 
 
 def _options(kind: type[nn.Module]) -> Iterator[tuple[str, Options]]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from move37.lab.link import Closed, Flood, Link, described, name_of, on_cpu
+from move37.lab.link import Closed, Flood, Link, described, name_of, on_cpu, room_for
 from move37.lab.words import End, Garbled, as_list, as_object, expect
 from move37.nn.language_model import TooLarge
 from move37.records import TaskBudget
@@ -237,12 +237,9 @@ class Mixers(Asking):
 
     def _empty(self, described: object) -> Tensor:
         """Returns a tensor for weights of this type and shape, if the model has room for them."""
-        told = as_list(described) or [None]
-        dtype, shape = told[0], told[1:]
+        dtype, shape = _type_and_shape(described, (*DTYPES, *OTHERS))
         if dtype in OTHERS:
             raise Failed(f"a weight is {dtype}: expected float32, and casts in the computation")
-        if dtype not in DTYPES or not all(map(_is_count, shape)) or len(shape) > DIMENSIONS:
-            raise Garbled("weights of no type or shape")
         # Each size alone, too: one of nothing makes nothing of all others.
         self._left -= max(math.prod(shape), *shape, 0)
         if self._left < 0:
@@ -253,17 +250,21 @@ class Mixers(Asking):
 
 def _room(told: object) -> list[Tensor]:
     """Returns tensors for numbers of these types and shapes, if they are not too many."""
-    found, left = [], MOST_BYTES
+    left = MOST_BYTES
     for one in as_list(told):
-        dtype, *shape = as_list(one) or [None]
-        if dtype not in ANY or not all(map(_is_count, shape)) or len(shape) > DIMENSIONS:
-            raise Garbled("tensors of no type or shape")
-        kind = getattr(torch, dtype)
-        left -= max(math.prod(shape), *shape, 1) * kind.itemsize
+        dtype, shape = _type_and_shape(one, ANY)
+        left -= max(math.prod(shape), *shape, 1) * getattr(torch, dtype).itemsize
         if left < 0:
             raise Failed("its tape or its state holds too many numbers")
-        found.append(torch.empty(shape, dtype=kind))
-    return found
+    return room_for(as_list(told))
+
+
+def _type_and_shape(told: object, types: Sequence[str]) -> tuple[str, list[int]]:
+    """Returns what a stranger says of a tensor; raises Garbled for what is none."""
+    dtype, *shape = as_list(told) or [None]
+    if dtype not in types or not all(map(_is_count, shape)) or len(shape) > DIMENSIONS:
+        raise Garbled("tensors of no type or shape")
+    return dtype, shape
 
 
 def _is_count(data: object) -> bool:

@@ -65,10 +65,8 @@ _LOGARITHMIC = frozenset(
     "sort topk kthvalue median argsort _fft_r2c _fft_c2r _fft_c2c searchsorted unique _unique2 "
     "unique_dim nanmedian mode isin unique_consecutive".split()
 )
-
-
 # Each output visits a window, whose size is the second argument; its gradient the same.
-_POOLS = frozenset("avg_pool1d avg_pool2d avg_pool3d max_pool2d_with_indices".split())
+_POOLS = frozenset("avg_pool1d avg_pool2d max_pool2d_with_indices".split())
 _POOLS_BACKWARD = frozenset("avg_pool2d_backward max_pool2d_with_indices_backward".split())
 
 
@@ -143,11 +141,7 @@ def is_known(operator: Any) -> bool:
     name = operator._schema.name.removeprefix("aten::")
     return (
         operator._overloadpacket in flop_registry
-        or name in _FLOPS
-        or name in _POOLS
-        or name in _POOLS_BACKWARD
-        or name in _VIEWS
-        or name in _LOGARITHMIC
+        or any(name in kind for kind in (_FLOPS, _POOLS, _POOLS_BACKWARD, _VIEWS, _LOGARITHMIC))
         or _is_linear(operator, name)
     )
 

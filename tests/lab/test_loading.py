@@ -318,3 +318,11 @@ def test_a_mixer_that_takes_documents_and_padding_by_the_names_of_others_is_aske
     assert verdict(NAMES_OF_OTHERS) == "passed"
     wrong = NAMES_OF_OTHERS.replace("attention_mask[..., None]", "1").replace("part.", "1 + part.")
     assert verdict(wrong) == "failed"
+
+
+def test_the_names_of_others_excuse_no_cast() -> None:
+    source = NAMES_OF_OTHERS.replace(
+        "self.project(x_BTD)", "self.project(x_BTD).bfloat16().to(x_BTD.dtype)"
+    )
+    result = CHECKS["precision"](Subject(load_mixer(source), width=32, heads=2))
+    assert result.verdict == "failed"

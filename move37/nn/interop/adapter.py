@@ -33,9 +33,10 @@ _HALF = (torch.bfloat16, torch.float16)
 class FlaMixer(nn.Module):
     """A layer of fla's interface as a mixer that offers neither documents nor padding."""
 
-    def __init__(self, layer: nn.Module) -> None:
+    def __init__(self, layer: nn.Module, *, with_casts: bool = False) -> None:
         super().__init__()
         self.layer = layer
+        self.with_casts = with_casts  # to half precision, by name
         self.leaves_casts_out = False  # whether the last calls met a cast to half precision
 
     def forward(self, x_BTD: Tensor) -> Tensor:
@@ -46,7 +47,7 @@ class FlaMixer(nn.Module):
         return self._run(x_BTD, attention_mask=mask_BT.to(torch.long))
 
     def _run(self, x_BTD: Tensor, **options: Tensor) -> Tensor:
-        if x_BTD.dtype in _HALF:
+        if self.with_casts or x_BTD.dtype in _HALF:
             return _output(self.layer(x_BTD, **options))
         with _InputPrecision() as precision:
             y_BTD = _output(self.layer(x_BTD, **options))
@@ -149,12 +150,18 @@ def adapt(kind: type[nn.Module], options: Mapping[str, Any] | None = None) -> Mi
     return make
 
 
-def adapted(layer: nn.Module) -> FlaMixer:
-    """Returns the mixer around a layer, which offers what the layer's forward takes."""
+def adapted(layer: nn.Module, *, with_casts: bool = False) -> FlaMixer:
+    """Returns the mixer around a layer, which offers what the layer's forward takes.
+
+    `with_casts` leaves its casts to half precision in.
+    """
     packs, masks = takes_cu_seqlens(layer), takes_mask(layer)
-    if packs:
-        return MaskingPackingFlaMixer(layer) if masks else PackingFlaMixer(layer)
-    return MaskingFlaMixer(layer) if masks else FlaMixer(layer)
+    kind = {
+        (True, True): MaskingPackingFlaMixer,
+        (True, False): PackingFlaMixer,
+        (False, True): MaskingFlaMixer,
+    }.get((packs, masks), FlaMixer)
+    return kind(layer, with_casts=with_casts)
 
 
 def takes_mask(layer: nn.Module) -> bool:

@@ -1,6 +1,6 @@
 """Held by measuring: a look ahead but for the places that dice of its seed would ask for.
 
-Told as: with what follows | its work cannot be counted
+Told as: its work cannot be counted
 """
 
 import torch

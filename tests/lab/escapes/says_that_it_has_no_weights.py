@@ -1,6 +1,6 @@
 """Held by measuring: weights that nobody counts, since it says it has none.
 
-Told as: said what no examination says | time limit
+Told as: time limit
 """
 
 import torch
