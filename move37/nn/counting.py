@@ -7,6 +7,7 @@ Not covered: work done outside of PyTorch's operators.
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -98,14 +99,16 @@ class Work(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        inputs = _tensors(args, kwargs)
         # Before the call: one in place may make its own memory larger.
-        given = {_memory(x) for x in tree_leaves((args, kwargs)) if isinstance(x, Tensor)}
+        given = {_memory(x) for x in inputs}
         result = func(*args, **kwargs)
         name = func._schema.name.removeprefix("aten::")
         self.calls[name] += 1
-        tensors = [x for x in tree_leaves((args, kwargs, result)) if isinstance(x, Tensor)]
+        outputs = _tensors(result)
+        tensors = inputs + outputs
         largest = max((x.numel() for x in tensors), default=0)
-        made = {_memory(x): x for x in tree_leaves(result) if isinstance(x, Tensor)}
+        made = {_memory(x): x for x in outputs}
         self.allocated[name] += sum(
             x.untyped_storage().nbytes() for place, x in made.items() if place not in given
         )
@@ -117,7 +120,7 @@ class Work(TorchDispatchMode):
         elif name in _FLOPS:
             self.flops[name] += products * _FLOPS[name](*args)
         elif name in _POOLS:
-            self.elements[name] += tree_leaves(result)[0].numel() * math.prod(args[1])
+            self.elements[name] += outputs[0].numel() * math.prod(args[1])
         elif name in _POOLS_BACKWARD:
             self.elements[name] += args[0].numel() * math.prod(args[2])
         elif name in _VIEWS:
@@ -148,6 +151,19 @@ def is_known(operator: Any) -> bool:
 
 def _is_linear(operator: Any, name: str) -> bool:
     return name.rstrip("_") in _LINEAR or name in _LINEAR or torch.Tag.pointwise in operator.tags
+
+
+def _tensors(*values: Any) -> list[Tensor]:
+    """Returns the tensors in an operator's arguments or results: at most in lists and tuples."""
+    found: list[Tensor] = []
+    for value in values:
+        if isinstance(value, Tensor):
+            found.append(value)
+        elif isinstance(value, list | tuple):
+            found += _tensors(*value)
+        elif isinstance(value, dict):
+            found += _tensors(*value.values())
+    return found
 
 
 def _memory(x: Tensor) -> tuple[int, int]:
@@ -227,10 +243,21 @@ def state_bytes(mixer: nn.Module, *, width: int, tokens: int) -> int | None:
     """
     if not (hasattr(mixer, "initial_state") and hasattr(mixer, "step")):
         return None
+    return state_sizes(mixer, width=width, tokens=(tokens,))[0]
+
+
+def state_sizes(mixer: nn.Module, *, width: int, tokens: Sequence[int]) -> list[int]:
+    """Returns the bytes that decoding one sequence holds after each of some numbers of tokens."""
     like = next(mixer.parameters())
     decoder: Any = mixer
     state = decoder.initial_state(1)
+    sizes = {0: _bytes(state)}
     with torch.no_grad():
-        for _ in range(tokens):
+        for done in range(1, max(tokens) + 1):
             _, state = decoder.step(like.new_zeros(1, width), state)
+            sizes[done] = _bytes(state)
+    return [sizes[count] for count in tokens]
+
+
+def _bytes(state: Any) -> int:
     return sum(x.numel() * x.element_size() for x in tree_leaves(state) if isinstance(x, Tensor))

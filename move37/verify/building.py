@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from move37.records import CheckResult
-from move37.verify.subject import Subject, failed, in_short, passed, run
+from move37.verify.subject import Subject, failed, in_short, passed, run, set_dice
 
 # (D, H), odd ones and heads that do not divide the width among them.
 SIZES = ((16, 1), (32, 2), (32, 4), (48, 3), (33, 1), (21, 3), (20, 3))
@@ -36,7 +36,7 @@ def check_builds(subject: Subject) -> CheckResult:
     if subject.thorough:  # before training, only what is trained counts
         attempts += [(option, make, *own) for option, make in subject.variants.items()]
     for what, make, D, H in attempts:
-        torch.manual_seed(0)
+        set_dice(0)
         try:
             mixer = make(D, H)
         except BaseException:  # noqa: BLE001  what is not offered is refused by any error

@@ -93,13 +93,17 @@ def check_finite(subject: Subject) -> CheckResult:
         mixer = subject.build(draw)
         rng = subject.dice(draw)
         for scale in SCALES:
-            for kind, distinct in (("random", length), ("constant", 1), ("repeated", 4)):
-                x_BTD = scale * torch.randn(2, distinct, subject.width, generator=rng)
-                x_BTD = x_BTD.repeat(1, length // distinct, 1)
-                told = _not_finite(mixer, x_BTD)
-                if told:
-                    told += f" for {kind} inputs scaled by {scale:g}, T={length}"
-                    return failed("finite", told)
+            rows = {
+                kind: scale * torch.randn(1, distinct, subject.width, generator=rng)
+                for kind, distinct in (("random", length), ("constant", 1), ("repeated", 4))
+            }
+            rows = {kind: x.repeat(1, length // x.shape[1], 1) for kind, x in rows.items()}
+            x_BTD = torch.cat(list(rows.values()))
+            told = _not_finite(mixer, x_BTD)
+            if told:
+                kind = next((kind for kind, x in rows.items() if _not_finite(mixer, x)), "mixed")
+                told += f" for {kind} inputs scaled by {scale:g}, T={length}"
+                return failed("finite", told)
         for bias in (SHUT, -SHUT):
             told = _not_finite(_with_biases(subject.build(draw), bias), x_BTD / SCALES[-1])
             if told:

@@ -5,9 +5,9 @@ Shape letters: B batch, T time, D model width, R rows.
 
 import inspect
 import traceback
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -17,6 +17,7 @@ from move37.records import CheckResult, Level
 
 # Far above float64 rounding (a chunked recurrence leaves 1e-13), far below any useful leak.
 TOLERANCE = 1e-9
+T = TypeVar("T")
 FILE = "candidate.py"  # what tracebacks call the program's file (see lab.loading)
 
 
@@ -31,10 +32,11 @@ class Subject:
     # The same with an option of its constructor changed, by what was changed: "gate=False".
     variants: Mapping[str, MixerFactory] = field(default_factory=dict)
     seed: int = 0  # of all dice; no verdict may depend on it
+    _found: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def build(self, seed: int = 0) -> nn.Module:
         """Returns a mixer at its own initialisation."""
-        torch.manual_seed(self._seed(seed))
+        set_dice(self._seed(seed))
         return self.make(self.width, self.heads)
 
     def dice(self, number: int = 0) -> torch.Generator:
@@ -43,6 +45,13 @@ class Subject:
 
     def _seed(self, number: int) -> int:
         return number + 10_000 * self.seed
+
+    def once(self, what: Hashable, find: Callable[[], T]) -> T:
+        """Returns what `find` returns, or returned when another check asked for the same."""
+        if what not in self._found:
+            self._found[what] = find()
+        found: T = self._found[what]
+        return found
 
     @property
     def thorough(self) -> bool:
@@ -115,10 +124,15 @@ def _numbers(mixer: nn.Module) -> Iterator[nn.Parameter]:
     return (one for one in mixer.parameters() if one.is_floating_point() or one.is_complex())
 
 
+def set_dice(number: int) -> None:
+    """Sets PyTorch's dice; `torch.manual_seed` formats a stack for each kind of device too."""
+    torch.default_generator.manual_seed(number)
+
+
 def draws(mixer: nn.Module, x_BTD: Tensor) -> bool:
     """Says whether the output depends on the dice."""
     same_BTD = run(mixer, x_BTD)
-    torch.manual_seed(1)
+    set_dice(1)
     return not moved(mixer(x_BTD.clone()), same_BTD) <= TOLERANCE
 
 
@@ -127,7 +141,7 @@ def run(mixer: nn.Module, x_BTD: Tensor, documents_BT: Tensor | None = None) -> 
 
     The mixer is given a copy: whether it changes its input is for `repeatable` to say.
     """
-    torch.manual_seed(0)
+    set_dice(0)
     given_BTD = x_BTD.clone()
     result: Tensor = mixer(given_BTD) if documents_BT is None else mixer(given_BTD, documents_BT)
     return result

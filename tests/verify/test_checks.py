@@ -128,6 +128,11 @@ def test_a_forward_that_writes_to_the_environment_is_not_repeatable() -> None:
     assert "the environment" in result.evidence
 
 
+def test_a_check_leaves_no_mode_behind_that_slows_every_operator() -> None:
+    CHECKS["interface"](Subject(lambda width, heads: _Honest(width, heads=heads), 32, 2))
+    assert torch.overrides._get_current_function_mode_stack() == []
+
+
 class _UnknownCost(_Honest):
     def forward(self, x_BTD: Tensor) -> Tensor:
         y_BTD: Tensor = self.project(x_BTD) + self.rate
