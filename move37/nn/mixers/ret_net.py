@@ -2,6 +2,7 @@
 
 import math
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -19,8 +20,8 @@ class RetNet(nn.Module):
 
     with c = 1 - 2^(-5-h) in head h, from 31/32 on. q, k and v pass a causal convolution of
     width 4, as in all mixers here; the paper has none. Shapes: B batch, T time, D model width,
-    H heads, K = V head size. Time O(T H K V); the state holds H V K numbers and the last 3 inputs
-    of the convolution. Sun et al. arXiv:2307.08621.
+    H heads, K = V head size. Time O(T H K V); the state holds H V K numbers, the last 3 inputs of
+    the convolution, and the place. Sun et al. arXiv:2307.08621.
     """
 
     def __init__(self, dim: int, *, heads: int) -> None:
@@ -52,6 +53,7 @@ class RetNet(nn.Module):
         return {
             "recent": zeros(batch, 3, self.project_qkv.out_features),
             "memory": zeros(batch, self.heads, self.head_dim, self.head_dim),
+            "place": zeros(batch, dtype=torch.long),
         }
 
     def step(self, x_BD: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -60,12 +62,14 @@ class RetNet(nn.Module):
             self.project_qkv(x_BD), self.convolution.weight[:, 0], state["recent"]
         )
         q_BHK, k_BHK, v_BHV = self._heads(qkv)
-        # Instead of turning q and k on, turn what is stored back by one position at each token.
-        memory = state["memory"]
-        turned = ops.rotate(memory.reshape(-1, 1, 1, self.head_dim), first=-1).view_as(memory)
+        # What is stored keeps its turn: turned on at each token, its rounding would grow.
+        place_B = state["place"]
+        q_BHK, k_BHK = (ops.rotate(z[:, None], first=place_B)[:, 0] for z in (q_BHK, k_BHK))
         log_decay_BH = x_BD.new_tensor(self.log_decay).expand(x_BD.shape[0], -1)
-        o_BHV, memory = ops.linear_attention_step(q_BHK, k_BHK, v_BHV, turned, log_decay_BH)
-        return self._read(o_BHV, x_BD), {"recent": recent, "memory": memory}
+        o_BHV, memory = ops.linear_attention_step(
+            q_BHK, k_BHK, v_BHV, state["memory"], log_decay_BH
+        )
+        return self._read(o_BHV, x_BD), {"recent": recent, "memory": memory, "place": place_B + 1}
 
     def _heads(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         q, k, v = qkv.unflatten(-1, (3 * self.heads, -1)).chunk(3, dim=-2)

@@ -9,18 +9,8 @@ Shape letters: B batch, T time, H heads, K key size, V value size, D width, W wi
 import torch
 from torch import Tensor
 
-from move37.nn.ops import chunked, kernels
-from move37.nn.ops.chunked import (
-    momentum_delta_rule,
-    short_convolution,
-    sliding_window_attention,
-    softmax_attention,
-)
-from move37.nn.ops.reference import (
-    generalized_delta_rule_step,
-    momentum_delta_rule_step,
-    recurrence_step,
-)
+from move37.nn.ops import chunked, kernels, reference
+from move37.nn.ops.shapes import shaped
 
 __all__ = [
     "delta_rule",
@@ -41,6 +31,15 @@ __all__ = [
 ]
 
 
+momentum_delta_rule = shaped(chunked.momentum_delta_rule)
+short_convolution = shaped(chunked.short_convolution)
+sliding_window_attention = shaped(chunked.sliding_window_attention)
+softmax_attention = shaped(chunked.softmax_attention)
+generalized_delta_rule_step = shaped(reference.generalized_delta_rule_step)
+momentum_delta_rule_step = shaped(reference.momentum_delta_rule_step)
+
+
+@shaped
 def linear_attention(
     q_BTHK: Tensor,
     k_BTHK: Tensor,
@@ -48,11 +47,18 @@ def linear_attention(
     log_decay: Tensor | None = None,
     documents_BT: Tensor | None = None,
 ) -> Tensor:
-    """See `reference.linear_attention`; on CUDA by the kernels of fla where they apply."""
+    """S <- S diag(a_t) + v_t k_t^T;  o_t = S q_t.  Returns (B, T, H, V).
+
+    log_decay = log a_t <= 0 is (B, T, H), or (B, T, H, K) for one decay per channel of the key;
+    None for a_t = 1. q is taken as it is: many divide it by sqrt(K). A new document, with S = 0,
+    begins wherever the number in documents_BT changes. Raises ValueError for other shapes. On CUDA
+    by the kernels of fla where they apply. Definition and source: `reference.linear_attention`.
+    """
     fast = kernels if kernels.usable(q_BTHK, k_BTHK, v_BTHV, log_decay) else chunked
     return fast.linear_attention(q_BTHK, k_BTHK, v_BTHV, log_decay, documents_BT)
 
 
+@shaped
 def delta_rule(
     q_BTHK: Tensor,
     k_BTHK: Tensor,
@@ -61,11 +67,17 @@ def delta_rule(
     log_decay: Tensor | None = None,
     documents_BT: Tensor | None = None,
 ) -> Tensor:
-    """See `reference.delta_rule`; on CUDA by the kernels of fla where they apply."""
+    """S <- S diag(a_t);  S <- S + b_t (v_t - S k_t) k_t^T;  o_t = S q_t.  Returns (B, T, H, V).
+
+    b_t in (0, 1), or (0, 2) for eigenvalues down to -1. Keys of length one: S grows without bound
+    where b_t |k_t|^2 is above 2. The rest as in `linear_attention`. Definition and source:
+    `reference.delta_rule`.
+    """
     fast = kernels if kernels.usable(q_BTHK, k_BTHK, v_BTHV, log_decay, delta=True) else chunked
     return fast.delta_rule(q_BTHK, k_BTHK, v_BTHV, beta_BTH, log_decay, documents_BT)
 
 
+@shaped
 def generalized_delta_rule(
     q_BTHK: Tensor,
     k_BTHK: Tensor,
@@ -75,20 +87,26 @@ def generalized_delta_rule(
     log_decay_BTHK: Tensor,
     documents_BT: Tensor | None = None,
 ) -> Tensor:
-    """See `reference.generalized_delta_rule`; on CUDA by the kernel of fla where it applies."""
+    """S <- S diag(a_t) + (S e_t) w_t^T + v_t k_t^T;  o_t = S q_t.  Returns (B, T, H, V).
+
+    e_t = erase, w_t = write. The rest as in `linear_attention`. Definition and source:
+    `reference.generalized_delta_rule`.
+    """
     fast = kernels if kernels.usable(q_BTHK, k_BTHK, v_BTHV, log_decay_BTHK) else chunked
     return fast.generalized_delta_rule(
         q_BTHK, k_BTHK, v_BTHV, erase_BTHK, write_BTHK, log_decay_BTHK, documents_BT
     )
 
 
+@shaped
 def linear_attention_step(
     q_BHK: Tensor, k_BHK: Tensor, v_BHV: Tensor, S_BHVK: Tensor, log_decay: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """One token of `linear_attention`; the state S starts at zero, (B, H, V, K)."""
-    return recurrence_step(q_BHK, k_BHK, v_BHV, None, log_decay, S_BHVK)
+    return reference.recurrence_step(q_BHK, k_BHK, v_BHV, None, log_decay, S_BHVK)
 
 
+@shaped
 def delta_rule_step(
     q_BHK: Tensor,
     k_BHK: Tensor,
@@ -98,7 +116,7 @@ def delta_rule_step(
     log_decay: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """One token of `delta_rule`; the state S starts at zero, (B, H, V, K)."""
-    return recurrence_step(q_BHK, k_BHK, v_BHV, beta_BH, log_decay, S_BHVK)
+    return reference.recurrence_step(q_BHK, k_BHK, v_BHV, beta_BH, log_decay, S_BHVK)
 
 
 def short_convolution_step(
@@ -109,6 +127,7 @@ def short_convolution_step(
     return (window_BWD * weight_DW.t()).sum(dim=1), window_BWD[:, :-1]
 
 
+@shaped
 def softmax_attention_step(
     q_BHK: Tensor, k_BHK: Tensor, v_BHV: Tensor, k_BSHK: Tensor, v_BSHV: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -136,18 +155,22 @@ def sliding_window_attention_step(
     return o_BHV, window[:, :-1]
 
 
-def rotate(x_BTHK: Tensor, first: int = 0) -> Tensor:
+def rotate(x_BTHK: Tensor, first: int | Tensor = 0) -> Tensor:
     """Rotary position embedding of positions first, first + 1, ...; K is even.
 
+    `first` is one for all rows, or one for each, (B,). Raises ValueError where K is odd.
     Su et al. arXiv:2104.09864: channel pairs turn by an angle proportional to the position, so
     that a product of two rotated vectors depends on their distance only.
     """
-    T, half = x_BTHK.shape[1], x_BTHK.shape[-1] // 2
-    # In half precision positions from 257 on would be rounded.
-    wide = torch.promote_types(x_BTHK.dtype, torch.float32)
-    position_T = torch.arange(first, first + T, device=x_BTHK.device, dtype=wide)
-    channel = torch.arange(half, device=x_BTHK.device, dtype=wide)
-    angle_T1K = (position_T[:, None] * 10000.0 ** (-channel / half))[:, None]
-    cos, sin = angle_T1K.cos().to(x_BTHK.dtype), angle_T1K.sin().to(x_BTHK.dtype)
-    a, b = x_BTHK[..., :half], x_BTHK[..., half:]
+    T, K = x_BTHK.shape[1], x_BTHK.shape[-1]
+    if K % 2:
+        raise ValueError(f"rotate: expected an even K, to turn pairs of channels; got {K}")
+    # In float32 the angle of a far position would be rounded by as much as a small angle.
+    position_T = torch.arange(T, device=x_BTHK.device, dtype=torch.float64)
+    position_BT = position_T + (first[:, None] if isinstance(first, Tensor) else first)
+    channel_K = torch.arange(K // 2, device=x_BTHK.device, dtype=torch.float64)
+    rate_K = 10000.0 ** (-2 * channel_K / K)
+    angle_BT1K = position_BT[..., None, None] * rate_K
+    cos, sin = angle_BT1K.cos().to(x_BTHK.dtype), angle_BT1K.sin().to(x_BTHK.dtype)
+    a, b = x_BTHK.chunk(2, dim=-1)
     return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)

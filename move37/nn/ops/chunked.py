@@ -21,6 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from move37.nn.ops.reference import in_turn
+
 CHUNK = 32
 # Smaller triangles are inverted row by row, larger ones from two halves.
 SUBSTITUTED = 16
@@ -56,7 +58,10 @@ def _by_rows(operator: _Operator) -> _Operator:
 
 
 def _in_one_type(operator: _Operator) -> _Operator:
-    """The same for inputs of several types, as autocast makes them: all take the widest one."""
+    """The same for inputs of several types, as autocast makes them: all take the widest one.
+
+    In half precision the work is done in float32: a sum of log decays would lose the gentle ones.
+    """
 
     @functools.wraps(operator)
     def in_one_type(*inputs: Any, **options: Any) -> Tensor:
@@ -64,9 +69,10 @@ def _in_one_type(operator: _Operator) -> _Operator:
         device = given[0].device.type
         types = {x.dtype for x in given if x.is_floating_point()}
         automatic = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
-        if len(types) == 1 and not automatic:
+        told = functools.reduce(torch.promote_types, types)
+        wide = torch.promote_types(told, torch.float32)
+        if types == {wide} and not automatic:
             return operator(*inputs, **options)
-        wide = functools.reduce(torch.promote_types, types)
 
         def widened(x: Any) -> Any:
             return x.to(wide) if isinstance(x, Tensor) and x.is_floating_point() else x
@@ -74,7 +80,7 @@ def _in_one_type(operator: _Operator) -> _Operator:
         with torch.autocast(device, enabled=False):
             return operator(
                 *map(widened, inputs), **{name: widened(x) for name, x in options.items()}
-            )
+            ).to(told)
 
     return cast(_Operator, in_one_type)
 
@@ -139,14 +145,14 @@ def generalized_delta_rule(
     g = log_decay.cumsum(dim=-2)
     before = _later(g, 0.0)  # up to the position, its own decay left out
 
-    # Each of two kinds of row with each of two kinds of column.
-    rows, row_g = torch.stack([q, erase])[:, None], torch.stack([g, before])[:, None]
-    columns = torch.stack([k, write])[None]
-    read, erased = _channel_pairs(
-        rows, columns, row_g, g[None, None], _kinds_of_pairs(reach.pairs)
-    ).unbind()
+    # Each of two kinds of row with each of two kinds of column. What is erased was there before:
+    # its row is that of the position before, and then moved to its own.
+    rows, columns = torch.stack([q, _sooner(erase)])[:, None], torch.stack([k, write])[None]
+    kinds_g = g[None, None]
+    read, erased = _channel_pairs(rows, columns, kinds_g, kinds_g, reach.pairs).unbind()
+    erased = _later(erased, 0.0) * reach.pairs
     (read_v, read_u), (erase_v, erase_u) = read.unbind(), erased.unbind()
-    right, through = (g[..., -1:, :] - g).exp(), g[..., -1:, :].exp().transpose(-1, -2)
+    right, through = _to_the_end(g), g[..., -1:, :].exp().transpose(-1, -2)
     q_in, erase_in = q * g.exp(), erase * before.exp()
     k_out, write_out = k * right, write * right
     if reach.carried is not None:
@@ -198,7 +204,7 @@ def momentum_delta_rule(
         _split(limited(x)[..., None], N, C).cumsum(dim=-2)
         for x in (log_decay_BTH, log_momentum_BTH)
     )
-    decay_CC, momentum_CC = (_decay_between(g, reach.pairs)[..., 0] for g in (ga, gm))
+    decay_CC, momentum_CC = (_own_apart(g, reach.pairs) for g in (ga, gm))
     both_CC = decay_CC @ momentum_CC
     # What of S and of M as they enter is in S at each position, (N, M, C, 1).
     of_S, of_M = ga.exp(), decay_CC @ gm.exp()
@@ -231,14 +237,25 @@ def momentum_delta_rule(
     return _join(torch.stack(outputs), B, T)
 
 
+def _to_the_end(g: Tensor) -> Tensor:
+    """exp(g_C - g_j): what is left of each position at the end of its chunk.
+
+    All of the last one, without a difference: its gradients cancel, and in float32 what is small
+    beside them would be lost.
+    """
+    return torch.cat(
+        [(g[..., -1:, :] - g[..., :-1, :]).exp(), torch.ones_like(g[..., -1:, :])], dim=-2
+    )
+
+
 def _later(x: Tensor, first: float) -> Tensor:
     """Moves what stands at each position (dimension -2) to the next one."""
     return torch.cat([torch.full_like(x[..., :1, :], first), x[..., :-1, :]], dim=-2)
 
 
-def _kinds_of_pairs(pairs: Tensor) -> Tensor:
-    """What is read sees the own position; what is erased was there before it."""
-    return torch.stack([pairs, pairs.tril(-1)])[:, None]
+def _sooner(x: Tensor) -> Tensor:
+    """Moves what stands at each position (dimension -2) to the one before, zeros to the last."""
+    return torch.cat([x[..., 1:, :], torch.zeros_like(x[..., :1, :])], dim=-2)
 
 
 def limited(log_decay: Tensor) -> Tensor:
@@ -261,6 +278,7 @@ def _reach(documents_BT: Tensor | None, N: int, C: int, H: int, device: torch.de
     causal_CC = torch.ones(C, C, dtype=torch.bool, device=device).tril()
     if documents_BT is None:
         return _Reach(causal_CC[None, None], None, None, None)
+    documents_BT = in_turn(documents_BT)
     missing = N * C - documents_BT.shape[1]
     last_B1 = documents_BT[:, -1:]
     documents_BT = torch.cat([documents_BT, last_B1.expand(-1, missing)], dim=1)
@@ -323,7 +341,7 @@ def _recurrence(
     if log_decay is not None:
         log_decay = limited(log_decay)
         g = _split(log_decay if channelwise else log_decay[..., None], N, C).cumsum(dim=-2)
-        left, right = g.exp(), (g[..., -1:, :] - g).exp()
+        left, right = g.exp(), _to_the_end(g)
         through = g[..., -1:, :].exp().transpose(-1, -2)  # (N, M, K or 1, 1)
         k_in, k_out, q_in = k * left, k * right, q * left
     if reach.carried is not None:
@@ -364,7 +382,12 @@ def _by_autograd(
         # Aliases: an input that hangs on another one (k in k * exp(g)) would else count twice.
         own = [x.view_as(x) if isinstance(x, Tensor) else x for x in inputs]
         wanted = [x for x in own if isinstance(x, Tensor) and x.requires_grad]
-        found = iter(torch.autograd.grad(plain(*own), wanted, gradients, create_graph=True))
+        outputs = plain(*own)
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        # The keys among themselves, say, need no gradient where only the queries do.
+        pairs = [two for two in zip(outputs, gradients, strict=True) if two[0].requires_grad]
+        outputs, gradients = zip(*pairs, strict=True)
+        found = iter(torch.autograd.grad(outputs, wanted, gradients, create_graph=True))
     return tuple(next(found) if isinstance(x, Tensor) and x.requires_grad else None for x in own)
 
 
@@ -378,9 +401,15 @@ def _decay_between(g: Tensor, pairs: Tensor) -> Tensor:
     return difference.masked_fill(~pairs[..., None], -torch.inf).exp()
 
 
+def _own_apart(g: Tensor, pairs: Tensor) -> Tensor:
+    """The same, (..., C, C), with a constant one on the diagonal: see `_to_the_end`."""
+    own_CC = torch.eye(g.shape[-2], dtype=g.dtype, device=g.device)
+    return _decay_between(g, pairs.tril(-1))[..., 0] + own_CC
+
+
 def _scalar_pairs(q: Tensor, k: Tensor, g: Tensor | None, pairs: Tensor) -> Tensor:
     """q_i . k_j exp(g_i - g_j) for each i that sees j, else 0; g is (N, M, C, 1)."""
-    D = pairs if g is None else _decay_between(g, pairs)[..., 0]
+    D = pairs if g is None else _own_apart(g, pairs)
     return (q @ k.transpose(-1, -2)) * D
 
 
@@ -411,7 +440,8 @@ class _ScalarPairs(torch.autograd.Function):
         dread, damong = gradients
         dg = None
         if g is not None:  # exp(g_i) stands in row i, exp(-g_j) in column j
-            E = (dread * read).addcmul_(damong, among)
+            # Without the diagonal, which cancels: what is small beside it would be lost.
+            E = (dread * read).addcmul_(damong, among).tril_(-1)
             dg = (E.sum(dim=-1) - E.sum(dim=-2))[..., None]
         dread, damong = dread * D, (damong * D).tril_(-1)
         dk = damong @ k + damong.transpose(-1, -2) @ k + dread.transpose(-1, -2) @ q
@@ -456,6 +486,9 @@ class _ChannelPairs(torch.autograd.Function):
     In a block, the second half sees the first through the decay at their border: both exponents,
     from the border to i and from j to the border, are never positive, so each is a safe factor
     and the quarter is a matrix product. The two halves are blocks of half the size.
+
+    Where i sees itself, gq_i and gk_i are one and the same number: what they add to its gradient
+    cancels, and is left out, since what is small beside it would be lost in float32.
     """
 
     @staticmethod
@@ -477,6 +510,9 @@ class _ChannelPairs(torch.autograd.Function):
         if torch.is_grad_enabled():
             return _by_autograd(_plain_channel_pairs, (q, k, gq, gk, pairs), gradients)
         dP = gradients[0] * pairs
+        diagonal = dP.diagonal(dim1=-2, dim2=-1)
+        itself = diagonal.clone()[..., None]
+        diagonal.zero_()
         dq, dk = torch.zeros_like(q), torch.zeros_like(k)
         for size, (q_later, left), (k_earlier, right) in _levels(q, k, gq, gk):
             dquarter = _on_the_diagonal(dP, size)[..., size // 2 :, : size // 2]
@@ -493,13 +529,10 @@ class _ChannelPairs(torch.autograd.Function):
         least_q += (weighted * kb[..., None, :, :]).sum(dim=-2).sum_to_size(least_q.shape)
         least_k += (weighted * qb[..., :, None, :]).sum(dim=-3).sum_to_size(least_k.shape)
         # Each factor exp(gq_i) stands beside q_i, each exp(-gk_j) beside k_j.
-        return (
-            dq,
-            dk,
-            (q * dq).sum_to_size(gq.shape),
-            (-k * dk).sum_to_size(gk.shape),
-            None,
-        )
+        dgq, dgk = (q * dq).sum_to_size(gq.shape), (-k * dk).sum_to_size(gk.shape)
+        dq += (itself * k).sum_to_size(dq.shape)
+        dk += (itself * q).sum_to_size(dk.shape)
+        return dq, dk, dgq, dgk, None
 
 
 def _smallest(C: int) -> int:
@@ -698,6 +731,7 @@ def softmax_attention(
     mask = None
     if documents_BT is not None:
         causal_TT = q_BTHK.new_ones(q_BTHK.shape[1], q_BTHK.shape[1], dtype=torch.bool).tril()
+        documents_BT = in_turn(documents_BT)
         mask = (causal_TT & (documents_BT[:, :, None] == documents_BT[:, None, :]))[:, None]
     q, k, v = (x.transpose(1, 2) for x in (q_BTHK, k_BTHK, v_BTHV))
     o = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
@@ -725,7 +759,7 @@ def sliding_window_attention(
     seen[0, :, :, :W] = False
     score_NMWS = score_NMWS + bias_HW[:, distance_WS.clamp(0, W - 1)].repeat(B, 1, 1)
     if documents_BT is not None:
-        own = _split(documents_BT[..., None, None], N, W)
+        own = _split(in_turn(documents_BT)[..., None, None], N, W)
         same = own == _with_previous(own).transpose(-1, -2)
         seen = seen & same.repeat_interleave(H, dim=1)
     weight_NMWS = score_NMWS.masked_fill(~seen, -torch.inf).softmax(dim=-1)
@@ -743,6 +777,7 @@ def short_convolution(
 ) -> Tensor:
     """See `reference.short_convolution`; a sum of W shifted copies (W is small)."""
     T = x_BTD.shape[1]
+    documents_BT = None if documents_BT is None else in_turn(documents_BT)
     total_BTD = x_BTD * weight_DW[:, 0]
     for d in range(1, min(T, weight_DW.shape[1])):
         earlier_BTD = x_BTD[:, : T - d]

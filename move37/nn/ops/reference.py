@@ -3,8 +3,9 @@
 Nothing here is fast. The chunked operators are tested against these, values and gradients.
 
 Shape letters: B batch, T time, H heads, K key size, V value size, D width, W window.
-`documents_BT` numbers the document of each position; None means one document. A state never
-passes from one document to the next.
+`documents_BT` numbers the document of each position; None means one document. A document begins
+wherever the number changes: one that comes back is another document. A state never passes from one
+document to the next.
 """
 
 import torch
@@ -16,6 +17,12 @@ def _starts(documents_BT: Tensor | None, t: int) -> Tensor | None:
     if documents_BT is None or t == 0:
         return None
     return documents_BT[:, t] != documents_BT[:, t - 1]
+
+
+def in_turn(documents_BT: Tensor) -> Tensor:
+    """Numbers the documents of each row one after the other: 0, 1, 2, ..."""
+    changes_BT = documents_BT[:, 1:] != documents_BT[:, :-1]
+    return torch.cat([torch.zeros_like(documents_BT[:, :1]), changes_BT.cumsum(dim=1)], dim=1)
 
 
 def linear_attention(
@@ -192,6 +199,7 @@ def softmax_attention(
     q_BTHK: Tensor, k_BTHK: Tensor, v_BTHV: Tensor, documents_BT: Tensor | None = None
 ) -> Tensor:
     """o_t = sum over s <= t of softmax_s(q_t . k_s / sqrt(K)) v_s.  Vaswani et al. 2017."""
+    documents_BT = None if documents_BT is None else in_turn(documents_BT)
     outputs = []
     for t in range(q_BTHK.shape[1]):
         score_BHS = torch.einsum("bhk,bshk->bhs", q_BTHK[:, t], k_BTHK[:, : t + 1])
@@ -215,6 +223,7 @@ def sliding_window_attention(
 
     `bias_HW[h, d]` is added to the score of the position d steps back. W is the size of the bias.
     """
+    documents_BT = None if documents_BT is None else in_turn(documents_BT)
     outputs = []
     for t in range(q_BTHK.shape[1]):
         first = max(0, t + 1 - bias_HW.shape[1])
@@ -232,6 +241,7 @@ def short_convolution(
     x_BTD: Tensor, weight_DW: Tensor, documents_BT: Tensor | None = None
 ) -> Tensor:
     """y_t = sum over d < W of weight[:, d] * x_{t-d}: causal, one filter per channel."""
+    documents_BT = None if documents_BT is None else in_turn(documents_BT)
     outputs = []
     for t in range(x_BTD.shape[1]):
         total_BD = torch.zeros_like(x_BTD[:, 0])
