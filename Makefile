@@ -1,4 +1,4 @@
-# move37: `make run` sets up and runs the main job, `make test` tests all. `make help` lists the rest.
+# move37: `make setup` sets up, `make run` runs the main job, `make test` tests all. `make help` lists the rest.
 
 PYTHON ?= python3
 VENV ?= .venv
@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 export OMP_NUM_THREADS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help run test check lint bench docs lock clean
+.PHONY: help setup run test check lint bench docs lock clean
 
 help:  ## This list
 	@echo "move37: discovers neural sequence mixers"
@@ -19,8 +19,11 @@ help:  ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-7s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo
 	@echo "Without a GPU, PyTorch's CPU build saves gigabytes (about 200 MB instead of 3 GB on Linux):"
-	@echo "  make run TORCH_INDEX=https://download.pytorch.org/whl/cpu"
+	@echo "  make setup TORCH_INDEX=https://download.pytorch.org/whl/cpu"
 	@echo "A PyTorch that $(PYTHON) has already is used as it is."
+
+setup: $(VENV)/installed  ## Set up only: what run and test do first
+	@echo "move37 is in $(BIN): source $(BIN)/activate, then move37 --help"
 
 run: $(VENV)/installed  ## Set up if need be, and run a discovery (ARGS="--experiments 40")
 	@$(BIN)/move37 run $(ARGS)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from move37.catalogue import find
 from move37.lab.client import Lab, Progress
 from move37.presets import CHECKS
 from move37.records import Audit, Audited, Crashed, InputError, Level, Rejected
@@ -60,12 +61,22 @@ def make_audit(
     try:
         source = target.file.read_text("utf-8-sig")
     except OSError as error:
-        raise InputError(f"cannot read {target.file}: {error.strerror}") from None
+        told = f"cannot read {target.file}: {error.strerror}{_in_library(target.file)}"
+        raise InputError(told) from None
     except UnicodeDecodeError:
         raise InputError(f"{target.file} is not UTF-8 text: expected a Python file") from None
     _look_at(source, target.file)
     seconds = limit_seconds or LIMIT_SECONDS[level]
     return Audit(source, target.mixer, checks, level, width, heads, seconds, LIMIT_BYTES)
+
+
+def _in_library(file: Path) -> str:
+    """Says where the mixer lies whose name was given in place of a file, if it is one's name."""
+    try:
+        entry = find(str(file))
+    except InputError:
+        return ""
+    return f". The library's {entry.name} is checked by: move37 verify {entry.path}"
 
 
 def _look_at(source: str, file: Path) -> None:

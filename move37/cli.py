@@ -337,19 +337,28 @@ def mixers(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the published mixers of the library: recurrence, paper, state, cost."""
+    """List the published mixers of the library: recurrence, paper, state, cost.
+
+    With a name or a usual abbreviation (GLA, KDA): its import, constructor, file and source.
+    """
     from move37 import terminal
     from move37.catalogue import catalogue, find
 
-    if name is None and as_json:
-        _print_json([fields_of(entry) for entry in catalogue()])
+    if as_json:
+        told = [
+            fields_of(entry) | {"import": entry.import_line, "path": entry.path}
+            for entry in (catalogue() if name is None else [find(name)])
+        ]
+        _print_json(told if name is None else told[0] | {"source": find(name).source})
     elif name is None:
-        Console().print(terminal.mixer_list(catalogue()))
-    elif as_json:
-        entry = find(name)
-        _print_json(fields_of(entry) | {"source": entry.source})
+        console = Console(highlight=False)
+        width = console.width if console.is_terminal else None  # a file has room
+        console.print(terminal.mixer_list(catalogue(), width), soft_wrap=True)
     else:
-        print(find(name).source, end="")  # noqa: T201  as it is, to be copied
+        entry = find(name)
+        for line in (entry.import_line, entry.constructor, entry.path):
+            print(f"# {line}")  # noqa: T201
+        print(entry.source, end="")  # noqa: T201  as it is, to be copied
 
 
 @app.command()

@@ -50,6 +50,7 @@ CHECKED: dict[Verdict, str] = {
 ENDINGS = {Measured: "passed", Rejected: "refused", Crashed: "crashed"}  # of what has no fitness
 BLOCKS = "▁▂▃▄▅▆▇█"
 FALLBACKS_SHOWN = 20
+SUMMARY = 60  # columns below which a summary would lose its point
 
 
 def leaderboard_table(rows: Sequence[Row], *, most: int = 0) -> Table:
@@ -96,16 +97,38 @@ def _heading(task: str) -> str:
     return {"language": "bits/\nbyte", "state tracking": "state\ntrack."}.get(task, task)
 
 
-def mixer_list(entries: Sequence[Entry]) -> Text:
-    """Returns the mixers of the library, a paragraph for each."""
-    told = Text()
+MIXER_STYLES = ("bold cyan", "green", "dim", "", "", "dim")
+MIXER_LEGEND = """\
+T time, H heads, K key size, V value size, W window, n steps; in leading terms.
+S memory, k key, v value. Exact sizes, options, source: move37 mixers NAME"""
+
+
+def mixer_list(entries: Sequence[Entry], width: int | None) -> Text:
+    """Returns the mixers of the library, a line for each; width None: as long as they are.
+
+    It fits into 80 columns. What is left beyond is for their summaries, cut where it ends.
+    """
+    rows = [("mixer", "recurrence", "arXiv", "state", "time", "")]
     for entry in entries:
-        told.append(entry.name, "bold cyan").append(f"  {entry.paper}\n", "dim")
-        told.append(f"{entry.summary}\n")
-        told.append("".join(f"    {line}\n" for line in entry.recurrence.splitlines()), "green")
-        told.append(f"time {entry.time}; state: {entry.state}\n\n", "dim")
-    told.append("B batch, T time, D width, H heads, K key and V value size of a head.\n")
-    return told.append("The source of one: move37 mixers NAME")
+        short = entry.in_short
+        cells = (entry.name, short.recurrence, short.arxiv, short.state, short.time)
+        rows.append((*cells, entry.summary))
+    gap = " " if width is not None and width < 100 else "  "
+    widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]) - 1)]
+    left = None if width is None else width - sum(widths) - len(gap) * len(widths)
+    told = Text()
+    for row in rows:
+        line = Text()
+        for cell, size, style in zip(row, widths, MIXER_STYLES, strict=False):
+            line.append(cell.ljust(size) + gap, style if row is not rows[0] else "dim")
+        if left is None or left >= SUMMARY:
+            summary = Text(row[-1], MIXER_STYLES[-1])
+            if left is not None:
+                summary.truncate(left, overflow="ellipsis")
+            line.append(summary)
+        line.rstrip()
+        told.append(line).append("\n")
+    return told.append(MIXER_LEGEND, "dim")
 
 
 READING = (

@@ -69,7 +69,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "importing": OFFICE | {"presets", "loop"},
     "agents": OFFICE | {"presets", "loop"},
     "serving": OFFICE | {"presets", "agents", "auditing"},
-    "auditing": {"records", "lab.client", "presets"},
+    "auditing": {"records", "lab.client", "presets", "catalogue"},
     "interrupts": set(),
     "asking": OFFICE | {"presets"},
     "doctor": COMPOSED | {"lab.sandbox", "asking"},
@@ -78,6 +78,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": COMPOSED
     | {"terminal", "session", "doctor", "asking", "auditing", "importing", "web"}
     | {"agents", "serving", "interrupts"},
+    "__main__": {"cli"},
     "web": {"records", "results", "search", "store"},
 }
 MAY_IMPORT_TORCH = {

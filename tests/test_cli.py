@@ -1,5 +1,6 @@
 """The command line: clear sentences, exit statuses, and JSON that a program can read."""
 
+import ast
 import json
 import os
 import re
@@ -14,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from move37.catalogue import find
+from move37 import terminal
+from move37.catalogue import catalogue, find
 from move37.loop import Plan, discover
 from move37.presets import SMOKE
 from move37.records import Measured, Record
@@ -120,15 +122,36 @@ def test_tree_and_lessons_name_every_experiment(store: Path) -> None:
     assert "Next:" in move37("lessons", "--store", str(store)).stdout
 
 
-def test_mixers_lists_each_with_its_paper() -> None:
-    shown = move37("mixers").stdout
-    assert "GatedDeltaNet  Yang et al. arXiv:2412.06464" in shown
-    assert "o_t = S q_t" in shown
+def test_mixers_lists_each_in_a_line_with_recurrence_paper_state_and_cost() -> None:
+    heading, *lines = move37("mixers").stdout.splitlines()
+    assert heading.split() == ["mixer", "recurrence", "arXiv", "state", "time"]
+    assert [line.split()[0] for line in lines[:-2]] == [entry.name for entry in catalogue()]
+    (told,) = (line for line in lines if line.startswith("GatedDeltaNet "))
+    assert re.split(r" {2,}", told)[1:5] == ["S←aS; S←S+b(v-Sk)kᵀ", "2412.06464", "HVK", "THKV"]
+
+
+def test_the_list_of_mixers_in_a_pipe_has_no_trailing_blanks() -> None:
+    lines = move37("mixers", env={**WIDE, "COLUMNS": "80"}).stdout.splitlines()
+    assert [line for line in lines if line != line.rstrip()] == []
+
+
+@pytest.mark.parametrize("width", [80, 100, 120, 200])
+def test_the_list_of_mixers_fits_into_a_terminal(width: int) -> None:
+    told = terminal.mixer_list(catalogue(), width).plain.splitlines()
+    assert len(told) == len(catalogue()) + 3
+    assert max(len(line) for line in told) <= width
 
 
 def test_mixers_with_a_name_prints_a_program_that_can_be_copied() -> None:
-    source = move37("mixers", "DeltaNet").stdout
-    assert source == find("DeltaNet").source
+    told = move37("mixers", "DeltaNet").stdout
+    assert told.endswith(find("DeltaNet").source)
+    assert ast.dump(ast.parse(told)) == ast.dump(ast.parse(find("DeltaNet").source))
+
+
+def test_mixers_with_a_name_shows_import_constructor_and_file() -> None:
+    shown, entry = move37("mixers", "GLA").stdout.splitlines(), find("GatedLinearAttention")
+    assert shown[:3] == [f"# {entry.import_line}", f"# {entry.constructor}", f"# {entry.path}"]
+    assert Path(entry.path).read_text() == entry.source
 
 
 def test_mixers_as_json_holds_recurrence_paper_time_and_state() -> None:
@@ -136,8 +159,28 @@ def test_mixers_as_json_holds_recurrence_paper_time_and_state() -> None:
     assert {"name", "recurrence", "paper", "time", "state"} <= set(first)
 
 
+def test_a_mixer_as_json_holds_import_path_and_options() -> None:
+    told = json.loads(move37("mixers", "GLA", "--json").stdout)
+    assert told["import"] == "from move37.nn.mixers import GatedLinearAttention"
+    assert told["path"] == find("GLA").path
+    assert told["options"] == {"rank": 16}
+
+
+def test_python_m_move37_is_the_command() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "move37", "version"], capture_output=True, text=True, timeout=300
+    )
+    assert (done.returncode, done.stdout) == (0, move37("version").stdout)
+
+
 def test_an_unknown_mixer_is_told_which_there_are() -> None:
     refused(move37("mixers", "Perceptron"), "no mixer 'Perceptron' in the library: expected one of")
+
+
+def test_verify_of_a_name_in_the_library_is_told_which_file_to_give() -> None:
+    told = move37("verify", "GatedDeltaNet")
+    refused(told, "The library's GatedDeltaNet is checked by: move37 verify ")
+    assert told.stderr.strip().endswith(find("GatedDeltaNet").path)
 
 
 def test_the_help_of_run_fits_on_one_screen() -> None:

@@ -177,7 +177,7 @@ def check_precision(subject: Subject) -> CheckResult:
 
     exact_BTD, notes = run(subject.build(), x_BTD), []
     if getattr(mixer, "leaves_casts_out", False):  # see move37.nn.interop.adapter
-        notes.append("casts to half precision by name are left out here")
+        notes.append("casts to a narrower type by name are left out here")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that an operator takes a slower way
         for name in ("bfloat16", "autocast"):

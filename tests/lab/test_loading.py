@@ -252,7 +252,7 @@ class Layer(nn.Module):
 """
     result = CHECKS["precision"](Subject(load_mixer(source), width=32, heads=2))
     assert result.verdict == "passed"
-    assert "casts to half precision by name are left out here" in result.evidence
+    assert "casts to a narrower type by name are left out here" in result.evidence
 
 
 def test_a_layer_that_hears_its_future_fails_causality() -> None:

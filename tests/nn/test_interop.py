@@ -7,6 +7,7 @@ Shape letters: B batch, T time, D width, H heads, K key size, V value size, W wi
 
 import importlib
 import math
+import re
 import sys
 from collections.abc import Iterator
 from itertools import pairwise
@@ -32,7 +33,8 @@ from move37.verify.subject import offers_documents, offers_mask
 
 B, T, H, K, V, D = 2, 63, 3, 5, 4, 6
 CU_SEQLENS = torch.tensor([0, 1, 20, 22, 63], dtype=torch.int32)
-HONEST = Path(__file__).parent / "fla_style" / "delta_net.py"
+FLA_STYLE = Path(__file__).parent / "fla_style"
+HONEST = FLA_STYLE / "delta_net.py"
 
 
 @pytest.fixture
@@ -134,6 +136,16 @@ class TestNorms:
         x = F.normalize(draw(B, T, D), dim=-1) * length
         close(modules.l2norm(x, eps=1e-6), x / math.sqrt(length**2 + 1e-6))
 
+    def test_norm_with_linear_applies_the_map_that_it_is_given(self) -> None:
+        x, scale, weight, bias = draw(B, T, D), draw(D, seed=1), draw(7, D), draw(7)
+        y = modules.rms_norm_linear(x, scale, None, weight, bias, eps=1e-5)
+        close(y, (rms(x) * scale) @ weight.T + bias)
+
+    def test_norm_with_linear_maps_in_the_precision_of_its_input(self) -> None:
+        x, weight = draw(B, T, D).bfloat16(), draw(7, D).float()
+        y: Any = modules.rms_norm_linear(x, None, None, weight, None)
+        assert y.dtype == torch.bfloat16
+
     def test_names_and_shapes_of_the_weights_are_those_of_fla(self) -> None:
         assert shapes(modules.RMSNorm(D)) == {"weight": (D,)}
         assert shapes(modules.FusedRMSNormGated(D)) == {"weight": (D,)}
@@ -143,6 +155,41 @@ class TestNorms:
     def test_an_unknown_gate_is_named(self) -> None:
         with pytest.raises(ValueError, match="got tanh"):
             modules.FusedRMSNormGated(D, activation="tanh")
+
+
+# ---------------------------------------------------------------- activations, feature maps
+
+
+def test_swiglu_rounds_once() -> None:
+    x, y = draw(B, T, D).bfloat16(), draw(B, T, D, seed=1).bfloat16()
+    expected = (F.silu(x.float()) * y.float()).bfloat16()
+    assert torch.equal(modules.swiglu(x, y), expected)
+
+
+def test_logsigmoid_rounds_once() -> None:
+    x = draw(B, T, D).bfloat16()
+    expected = (F.logsigmoid(x.float()) / 3).bfloat16()
+    assert torch.equal(modules.logsigmoid(x, temperature=3), expected)
+
+
+class TestFeatureMaps:
+    def test_hadamard_multiplies_two_linear_maps(self) -> None:
+        features, x = redrawn(modules.HadamardFeatureMap(K)), draw(B, T, H, K)
+        close(features(x), features.layer1(x) * features.layer2(x))
+
+    def test_hedgehog_starts_from_the_input_itself(self) -> None:
+        x = draw(B, T, H, K)
+        expected = torch.cat([2 * x, -2 * x], dim=-1).softmax(dim=-1)
+        close(modules.HedgehogFeatureMap(K).double()(x), expected)
+
+    def test_t2r_is_the_positive_part_of_a_linear_map(self) -> None:
+        features, x = redrawn(modules.T2RFeatureMap(K, V)), draw(B, T, H, K)
+        close(features(x), (x @ features.layer.weight.T).clamp(min=0))
+        assert shapes(features) == {"layer.weight": (V, K)}
+
+    def test_dpfp_multiplies_neighbours(self) -> None:
+        x = torch.tensor([2.0, -3.0])  # r = (2, 0, -2, 0); turned by one and by two channels
+        assert modules.DPFPFeatureMap(2, nu=2)(x).tolist() == [0, 0, 0, 0, -4, 0, -4, 0]
 
 
 # ---------------------------------------------------------------- convolution, positions
@@ -230,6 +277,33 @@ class TestShortConvolution:
         with pytest.raises(ValueError, match="batch size is 1, got 2"):
             self.build()(draw(2, T, D), cu_seqlens=CU_SEQLENS)
 
+    @torch.no_grad()
+    def test_half_precision_is_rounded_once(self) -> None:
+        convolution = self.build(bias=True).bfloat16()
+        x, residual = draw(B, T, D).bfloat16(), draw(B, T, D, seed=1).bfloat16()
+        y, cache = convolution(x, residual=residual, output_final_state=True)
+        weight, bias = convolution.weight.float(), convolution.bias.float()
+        expected = F.silu(convolved(x.float(), weight) + bias) + residual.float()
+        torch.testing.assert_close(y, expected.bfloat16(), rtol=0.004, atol=1e-6)  # one last digit
+        assert (y == expected.bfloat16()).float().mean() > 0.99
+        assert cache.dtype == torch.bfloat16
+
+    @torch.no_grad()
+    def test_the_function_is_the_module_with_the_weights_it_is_given(self) -> None:
+        convolution, x, cache = self.build(bias=True), draw(B, T, D), draw(B, D, self.W, seed=9)
+        weight, bias = convolution.weight[:, 0], convolution.bias
+        options: dict[str, Any] = {"output_final_state": True, "activation": "silu"}
+        got = modules.causal_conv1d(x, weight, bias, initial_state=cache, **options)
+        close(got, convolution(x, cache=cache.clone(), output_final_state=True))
+
+    def test_the_function_is_linear_unless_asked(self) -> None:
+        weight, x = draw(D, self.W), draw(B, T, D)
+        close(modules.causal_conv1d(x, weight)[0], convolved(x, weight[:, None]))
+
+    def test_sequences_split_over_devices_are_refused(self) -> None:
+        with pytest.raises(NotImplementedError, match="causal_conv1d has no cp_context"):
+            modules.causal_conv1d(draw(B, T, D), draw(D, self.W), cp_context="here")
+
 
 class TestRotaryEmbedding:
     def test_a_pair_of_channels_turns_like_a_complex_number(self) -> None:
@@ -253,6 +327,32 @@ class TestRotaryEmbedding:
         whole = rotary(q, q)[0][:, 7:]
         close(rotary(q[:, 7:], q[:, 7:], seqlen_offset=7)[0], whole)
         close(rotary(q[:, 7:], q[:, 7:], seqlen_offset=torch.tensor([7, 7]))[0], whole)
+
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+    def test_angles_are_exact_in_half_precision(self, dtype: torch.dtype) -> None:
+        places, q = 1995, torch.ones(1, 2000, 1, 8, dtype=dtype)
+        narrow = modules.RotaryEmbedding(8).to(dtype)(q, q)[0]
+        exact = modules.RotaryEmbedding(8)(q.float(), q.float())[0]
+        torch.testing.assert_close(narrow[:, places:].float(), exact[:, places:], rtol=0, atol=0.02)
+
+    def test_angles_are_in_half_precision_on_request(self) -> None:
+        rotary = modules.RotaryEmbedding(2, pos_idx_in_fp32=False).bfloat16()
+        q = torch.ones(1, 2001, 1, 2, dtype=torch.bfloat16)
+        turned = rotary(q, q)[0]
+        assert torch.equal(turned[:, 1992], turned[:, 1995])  # 1995 is 1992 in bfloat16
+
+    def test_half_precision_is_rounded_once(self) -> None:
+        q = draw(1, T, 1, 2).bfloat16()
+        (a, b), place = q[..., 0, :].float().unbind(-1), torch.arange(T, dtype=torch.float32)
+        cos, sin = place.cos().bfloat16().float(), place.sin().bfloat16().float()
+        expected = torch.stack([a * cos - b * sin, a * sin + b * cos], dim=-1).bfloat16()
+        assert torch.equal(modules.RotaryEmbedding(2)(q, q)[0][..., 0, :], expected)
+
+    def test_its_frequencies_come_back_with_reset_parameters(self) -> None:
+        rotary, fresh = modules.RotaryEmbedding(8), modules.RotaryEmbedding(8)
+        rotary.inv_freq.zero_()
+        rotary.reset_parameters()
+        close(rotary.inv_freq, fresh.inv_freq)
 
     def test_it_has_no_weights(self) -> None:
         assert shapes(modules.RotaryEmbedding(4)) == {}
@@ -440,12 +540,133 @@ class TestOperators:
         close(o, self.ours(name, arguments())[0] * K**0.5)
 
     def test_an_option_that_is_not_covered_is_named(self, name: str) -> None:
-        with pytest.raises(NotImplementedError, match="has no state_v_first"):
-            self.theirs(name, arguments(), state_v_first=True)
+        with pytest.raises(NotImplementedError, match="has no reverse"):
+            self.theirs(name, arguments(), reverse=True)
 
     def test_how_fla_splits_the_work_has_no_effect(self, name: str) -> None:
         plain, _ = self.theirs(name, arguments())
         close(self.theirs(name, arguments(), chunk_size=32, head_first=False)[0], plain)
+
+
+# Those whose states fla also keeps as (N, H, V, K).
+VALUES_FIRST = [name for name in OPERATORS if not name.startswith(("delta", "linear"))]
+
+
+@pytest.mark.parametrize("option", ["state_v_first", "transpose_state_layout"])
+@pytest.mark.parametrize("name", VALUES_FIRST)
+def test_states_come_with_values_first_on_request(name: str, option: str) -> None:
+    operator, names, _ = OPERATORS[name]
+    given, S = arguments(), draw(B, H, K, V, seed=9)
+    extra = {argument: given[source] for argument, source in names.items()}
+    extra |= {argument: given[argument] for argument in ("q", "k", "v")}
+    o, state = operator(**extra, initial_state=S, output_final_state=True)
+    options = {option: True, "output_final_state": True}
+    close(operator(**extra, initial_state=S.mT, **options), (o, state.mT))
+    close(operator(**extra, **{option: True})[0], operator(**extra)[0])
+
+
+GATED = [operators.chunk_gated_delta_rule, operators.fused_recurrent_gated_delta_rule]
+KDA = [operators.chunk_kda, operators.fused_recurrent_kda]
+
+
+@pytest.mark.parametrize("operator", GATED)
+@pytest.mark.parametrize("biased", [True, False])
+def test_the_decay_of_a_head_is_computed_inside_on_request(operator: Any, biased: bool) -> None:
+    given, A_log, dt_bias = arguments(), draw(H, seed=7), draw(H, seed=8)
+    gate = {"use_gate_in_kernel": True, "A_log": A_log, "dt_bias": dt_bias if biased else None}
+    q, k, v, g, beta = (given[name] for name in ("q", "k", "v", "g", "beta"))
+    decay = -A_log.exp() * F.softplus(g + dt_bias if biased else g)
+    o, _ = operator(q, k, v, g=g, beta=beta, **gate)
+    close(o, recurrence(q, k, v, beta, decay)[0])
+
+
+def channel_decay(g: Tensor, A_log: Tensor, dt_bias: Tensor, lower_bound: float | None) -> Tensor:
+    rate, g = A_log.exp()[:, None], g + dt_bias.view(H, K)
+    if lower_bound is None:
+        return -rate * F.softplus(g)
+    return lower_bound * torch.sigmoid(rate * g)
+
+
+@pytest.mark.parametrize("operator", KDA)
+@pytest.mark.parametrize("lower_bound", [None, -5.0])
+def test_the_decay_of_a_channel_is_computed_inside_on_request(
+    operator: Any, lower_bound: float | None
+) -> None:
+    given, A_log, dt_bias = arguments(), draw(H, seed=7), draw(H * K, seed=8)
+    q, k, v, g, beta = (given[name] for name in ("q", "k", "v", "gk", "beta"))
+    gate = {"A_log": A_log, "dt_bias": dt_bias, "lower_bound": lower_bound}
+    o, _ = operator(q, k, v, g, beta, use_gate_in_kernel=True, **gate)
+    close(o, recurrence(q, k, v, beta, channel_decay(g, A_log, dt_bias, lower_bound))[0])
+
+
+@pytest.mark.parametrize("lower_bound", [None, -5.0])
+def test_the_gate_of_a_channel_is_a_function_too(lower_bound: float | None) -> None:
+    g, A_log, dt_bias = draw(B, T, H, K), draw(H, seed=7), draw(H * K, seed=8)
+    gate = operators.fused_kda_gate(g, A_log, dt_bias, lower_bound=lower_bound)
+    close(gate, channel_decay(g, A_log, dt_bias, lower_bound))
+
+
+def test_a_bounded_gate_needs_no_rate() -> None:
+    g = draw(B, T, H, K)
+    close(operators.fused_kda_gate(g, lower_bound=-2.0), -2 * torch.sigmoid(g))
+
+
+def test_a_gate_in_half_precision_is_computed_in_single_precision() -> None:
+    g, A_log = draw(B, T, H, K).bfloat16(), draw(H, seed=7).bfloat16()
+    gate = operators.fused_kda_gate(g, A_log)
+    assert gate.dtype == torch.float32
+    close(gate, -A_log.float().exp()[:, None] * F.softplus(g.float()))
+
+
+@pytest.mark.parametrize("operator", [*GATED, *KDA])
+def test_a_gate_without_its_rate_is_refused(operator: Any) -> None:
+    given = arguments()
+    q, k, v, beta = (given[name] for name in ("q", "k", "v", "beta"))
+    g = given["gk"] if operator in KDA else given["g"]
+    with pytest.raises(ValueError, match="A_log"):
+        operator(q, k, v, g=g, beta=beta, use_gate_in_kernel=True)
+
+
+@pytest.mark.parametrize("operator", [*GATED, *KDA])
+@pytest.mark.parametrize("allow_neg_eigval", [True, False])
+def test_beta_goes_through_a_sigmoid_on_request(operator: Any, allow_neg_eigval: bool) -> None:
+    given, logits = arguments(), draw(B, T, H, seed=10)
+    q, k, v = (given[name] for name in ("q", "k", "v"))
+    g = given["gk"] if operator in KDA else given["g"]
+    options = {"use_beta_sigmoid_in_kernel": True, "allow_neg_eigval": allow_neg_eigval}
+    o, _ = operator(q, k, v, g=g, beta=logits, **options)
+    beta = logits.sigmoid() * (2 if allow_neg_eigval else 1)
+    close(o, recurrence(q, k, v, beta, g)[0])
+
+
+@pytest.mark.parametrize("operator", [*GATED, *KDA])
+def test_negative_eigenvalues_without_a_sigmoid_are_refused(operator: Any) -> None:
+    given = arguments()
+    q, k, v, beta = (given[name] for name in ("q", "k", "v", "beta"))
+    g = given["gk"] if operator in KDA else given["g"]
+    with pytest.raises(ValueError, match=f"{operator.__name__} got allow_neg_eigval without"):
+        operator(q, k, v, g=g, beta=beta, allow_neg_eigval=True)
+
+
+@pytest.mark.parametrize("operator", [*GATED, *KDA, *(found for found, _, _ in OPERATORS.values())])
+def test_an_error_names_the_operator_that_was_called(operator: Any) -> None:
+    given = arguments()
+    gates = {} if operator not in KDA else {"g": given["gk"], "beta": given["beta"]}
+    with pytest.raises(NotImplementedError, match=rf"fla's {operator.__name__} has no reverse"):
+        operator(given["q"], given["k"], given["v"], **gates, reverse=True)
+
+
+@pytest.mark.parametrize("output_final_state", [True, False])
+@pytest.mark.parametrize("places", [[0, 3, 5], [0, 3, 7], [1, 6], [0, 4, 2, 6], [0, 3, 3, 6], [6]])
+def test_packed_sequences_that_do_not_fill_the_row_are_refused(
+    places: list[int], output_final_state: bool
+) -> None:
+    q6, cu_seqlens = draw(1, 6, H, K), torch.tensor(places)
+    told = re.escape(f"rise from 0 to 6, the length of the row, got {places}; they are 0 and")
+    with pytest.raises(ValueError, match=told):
+        operators.chunk_delta_rule(
+            q6, q6, q6, cu_seqlens=cu_seqlens, output_final_state=output_final_state
+        )
 
 
 def test_queries_and_keys_are_normed_on_request() -> None:
@@ -561,6 +782,51 @@ class InTuple(Plain):
         return self.project(hidden_states), None, None
 
 
+class AttentionHeads(Plain):
+    def __init__(self, hidden_size: int = 8, num_attention_heads: int = 8) -> None:
+        super().__init__(hidden_size)
+        self.heads = num_attention_heads
+
+
+class QueryHeads(Plain):
+    def __init__(
+        self, hidden_size: int = 8, num_query_heads: int = 8, share_heads: bool = False
+    ) -> None:
+        del share_heads
+        super().__init__(hidden_size)
+        self.heads = num_query_heads
+
+
+class NoHeads(Plain):
+    def __init__(
+        self, hidden_size: int = 8, use_head_norm: bool = True, head_first: bool = False
+    ) -> None:
+        del use_head_norm, head_first
+        super().__init__(hidden_size)
+
+
+class TwoHeadSizes(Plain):
+    def __init__(
+        self,
+        hidden_size: int = 8,
+        num_heads: int = 1,
+        head_k_dim: int = 128,
+        head_v_dim: int | None = None,
+    ) -> None:
+        super().__init__(hidden_size)
+        self.sizes = (num_heads, head_k_dim, head_v_dim)
+
+
+class CountsItsHeads(Plain):
+    """Like HGRN2: its own ratio comes before the heads that are asked for."""
+
+    def __init__(
+        self, hidden_size: int = 8, num_heads: int | None = None, expand_ratio: int | None = 128
+    ) -> None:
+        super().__init__(hidden_size)
+        self.heads = num_heads if expand_ratio is None else hidden_size // expand_ratio
+
+
 class TakesBordersByName(Plain):
     def forward(self, hidden_states: Tensor, cu_seqlens: Tensor | None = None) -> Any:
         self.given = cu_seqlens
@@ -614,6 +880,30 @@ class TestAdapter:
         layer: Any = adapt(InTuple)(8, 2).layer
         assert layer.sizes == (8, 2, 4)
 
+    def test_heads_are_given_by_another_usual_name(self) -> None:
+        layer: Any = adapt(AttentionHeads)(8, 2).layer
+        assert layer.heads == 2
+
+    def test_a_number_of_heads_by_an_unknown_name_is_refused(self) -> None:
+        told = "QueryHeads takes a number of heads as num_query_heads; expected one of num_heads, "
+        with pytest.raises(TypeError, match=told):
+            adapt(QueryHeads)
+
+    def test_a_number_of_heads_by_an_unknown_name_may_be_an_option(self) -> None:
+        layer: Any = adapt(QueryHeads, {"num_query_heads": 4})(8, 2).layer
+        assert layer.heads == 4
+
+    def test_a_layer_without_a_number_of_heads_needs_none(self) -> None:
+        assert isinstance(adapt(NoHeads)(8, 2)(self.x), Tensor)
+
+    def test_a_fixed_size_of_a_head_becomes_its_share_of_the_width(self) -> None:
+        layer: Any = adapt(TwoHeadSizes)(8, 2).layer
+        assert layer.sizes == (2, 4, None)  # None: the layer computes it
+
+    def test_a_layer_that_counts_its_heads_counts_those_that_are_asked_for(self) -> None:
+        layer: Any = adapt(CountsItsHeads)(8, 2).layer
+        assert layer.heads == 2
+
     def test_parameters_are_those_of_the_layer(self) -> None:
         assert set(adapt(Plain)(8, 2).state_dict()) == {
             "layer.project.weight",
@@ -659,6 +949,17 @@ class TestAdapter:
         layer: Any = mixer.layer
         close(mixer(self.x), layer.project(self.x))
 
+    def test_what_is_widened_to_float32_stays_in_float64(self) -> None:
+        class Widens(Plain):
+            def forward(self, hidden_states: Tensor) -> Any:
+                gate = F.softmax(hidden_states.float(), dim=-1, dtype=torch.float32)
+                return self.project(gate.to(torch.float32).to(hidden_states.dtype))
+
+        mixer = adapt(Widens)(8, 2)
+        layer: Any = mixer.layer
+        close(mixer(self.x), layer.project(F.softmax(self.x, dim=-1)))
+        assert mixer.bfloat16()(self.x.bfloat16()).dtype == torch.bfloat16
+
     def test_a_cast_to_half_precision_is_made_in_such_a_model(self) -> None:
         mixer = adapt(CastsToHalf)(8, 2).bfloat16()
         layer: Any = mixer.layer
@@ -676,30 +977,62 @@ class TestAdapter:
             PackingFlaMixer(layer)(self.x, torch.zeros(2, 5))
 
 
-@pytest.mark.usefixtures("standing_in")
-class TestHonestLayer:
-    """A layer of the usual kind, with the delta rule written out."""
+def built(file: Path, name: str) -> Any:
+    scope: dict[str, Any] = {"__name__": "honest"}
+    # torch.compile would take 20 s.
+    source = file.read_text().replace("@torch.compile\n", "")
+    exec(compile(source, str(file), "exec"), scope)
+    return redrawn(adapt(scope[name])(8, 2))
 
-    def build(self) -> Any:
-        scope: dict[str, Any] = {"__name__": "honest"}
-        # torch.compile would take 20 s.
-        source = HONEST.read_text().replace("@torch.compile\n", "")
-        exec(compile(source, str(HONEST), "exec"), scope)
-        return redrawn(adapt(scope["DeltaNet"])(8, 2))
+
+@pytest.mark.usefixtures("standing_in")
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        (HONEST.name, "DeltaNet"),
+        ("gates_of_heads.py", "GatesOfHeads"),
+        ("gates_of_channels.py", "GatesOfChannels"),
+    ],
+)
+class TestHonestLayers:
+    """Layers of the usual kinds: the delta rule written out, and gates computed by the operator."""
+
+    @pytest.fixture
+    def mixer(self, file: str, name: str) -> Any:
+        return built(FLA_STYLE / file, name)
 
     @torch.no_grad()
-    def test_its_padding_is_not_heard(self) -> None:
-        layer, x = self.build().layer, draw(2, 40, 8)
+    def test_its_padding_is_not_heard(self, mixer: Any) -> None:
+        layer, x = mixer.layer, draw(2, 40, 8)
         mask = torch.ones(2, 40, dtype=torch.long)
         mask[1, :7] = 0
         padded, _, _ = layer(x, attention_mask=mask)
         close(padded[1:, 7:], layer(x[1:, 7:])[0])
 
     @torch.no_grad()
-    def test_its_packed_documents_equal_each_alone(self) -> None:
-        mixer, x = self.build(), draw(2, 40, 8)
+    def test_its_packed_documents_equal_each_alone(self, mixer: Any) -> None:
+        x = draw(2, 40, 8)
         documents = (torch.arange(40) >= torch.tensor([[3], [17]])).long()
         packed = mixer(x, documents)
         for row, cut in enumerate((3, 17)):
             for part in (slice(0, cut), slice(cut, 40)):
                 close(packed[row : row + 1, part], mixer(x[row : row + 1, part]))
+
+
+GATES_INSIDE = [("gates_of_heads.py", "GatesOfHeads"), ("gates_of_channels.py", "GatesOfChannels")]
+
+
+@torch.no_grad()
+@pytest.mark.usefixtures("standing_in")
+@pytest.mark.parametrize(("file", "name"), GATES_INSIDE)
+def test_a_layer_goes_on_from_its_cache(file: str, name: str) -> None:
+    layer, x, cache = built(FLA_STYLE / file, name).layer, draw(2, 40, 8), modules.Cache()
+    parts = [layer(part, past_key_values=cache, use_cache=True)[0] for part in x.split(17, dim=1)]
+    close(torch.cat(parts, dim=1), layer(x)[0])
+
+
+@torch.no_grad()
+@pytest.mark.usefixtures("standing_in")
+def test_gates_computed_by_the_operator_are_those_of_the_function() -> None:
+    mixer, x = built(FLA_STYLE / "gates_of_channels.py", "GatesOfChannels"), draw(2, 40, 8)
+    close(mixer.train()(x), mixer.eval()(x))

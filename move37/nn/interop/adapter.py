@@ -25,9 +25,24 @@ from move37.nn.ops.kernels import borders
 
 # By these names layers take the model width, and the number of heads.
 WIDTHS = ("hidden_size", "d_model", "embed_dim", "n_embd", "model_dim", "dim", "width")
-HEADS = ("num_heads", "n_heads", "n_head", "nhead")
+HEADS = (
+    "num_heads",
+    "n_heads",
+    "n_head",
+    "nhead",
+    "nheads",
+    "num_head",
+    "num_attention_heads",
+    "n_attention_heads",
+    "attention_heads",
+    "heads",
+)
+# By these, the size of a head of keys or of values; a layer with None there computes it itself.
+HEAD_SIZES = ("head_k_dim", "head_v_dim", "head_qk_dim", "head_size", "dim_head", "d_head")
 
 _HALF = (torch.bfloat16, torch.float16)
+# Beside "head" in a name, these words make it a number of heads.
+_COUNTS = frozenset({"n", "nb", "nr", "num", "number", "count"})
 
 
 class FlaMixer(nn.Module):
@@ -36,8 +51,8 @@ class FlaMixer(nn.Module):
     def __init__(self, layer: nn.Module, *, with_casts: bool = False) -> None:
         super().__init__()
         self.layer = layer
-        self.with_casts = with_casts  # to half precision, by name
-        self.leaves_casts_out = False  # whether the last calls met a cast to half precision
+        self.with_casts = with_casts  # to a narrower type, by name
+        self.leaves_casts_out = False  # whether the last calls met such a cast
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """Maps (B, T, D) to (B, T, D). Raises TypeError if the layer returns no tensor."""
@@ -103,11 +118,11 @@ class MaskingPackingFlaMixer(PackingFlaMixer):
 
 
 class _InputPrecision(TorchFunctionMode):
-    """Within it, nothing is cast to half precision.
+    """Within it, nothing is cast to half precision, and nothing in float64 to float32.
 
     Layers cast to bfloat16 by name where the model is in bfloat16 anyway, so that the cast does
     nothing, or lines up what was computed wider. In a wider model the same cast would meet weights
-    of another type, and the next product would raise.
+    of another type, and the next product would raise. To float32 they widen what is narrower.
     """
 
     def __init__(self) -> None:
@@ -119,35 +134,97 @@ class _InputPrecision(TorchFunctionMode):
     ) -> Any:
         del types
         kwargs = kwargs or {}
-        if func in (Tensor.bfloat16, Tensor.half):
-            self.used = True
-            x: Tensor = args[0]
-            return x if x.is_floating_point() else x.to(torch.get_default_dtype())
-        if func is Tensor.to and args[0].is_floating_point():
-            asked_for = [x for x in (*args[1:], *kwargs.values()) if isinstance(x, torch.dtype)]
-            if any(dtype in _HALF for dtype in asked_for):
+        x = args[0] if args and isinstance(args[0], Tensor) else None
+        told = _told_type(func, args, kwargs)
+        if x is None or told is None or not x.is_floating_point():
+            if x is not None and func in (Tensor.bfloat16, Tensor.half):
                 self.used = True
-                return args[0]
+                return x.to(torch.get_default_dtype())
+            return func(*args, **kwargs)
+        narrowed = told == torch.float32 and x.dtype == torch.float64
+        if func is Tensor.to or func in _CASTS:
+            if narrowed or told in _HALF:
+                self.used = True
+                return x
+        elif narrowed:  # softmax(x, dtype=torch.float32)
+            self.used = True
+            kwargs = kwargs | {"dtype": x.dtype}
         return func(*args, **kwargs)
+
+
+_CASTS = {
+    Tensor.float: torch.float32,
+    Tensor.bfloat16: torch.bfloat16,
+    Tensor.half: torch.float16,
+}
+
+
+def _told_type(func: Callable[..., Any], args: Any, kwargs: Any) -> torch.dtype | None:
+    """Returns the type that a call names: x.float(), x.to(torch.float32), softmax(x, dtype=...)."""
+    given = args[1:] if func is Tensor.to else ()
+    named = (x for x in (*given, kwargs.get("dtype")) if isinstance(x, torch.dtype))
+    return _CASTS[func] if func in _CASTS else next(named, None)
 
 
 def adapt(kind: type[nn.Module], options: Mapping[str, Any] | None = None) -> MixerFactory:
     """Returns what builds the mixer from (width, heads) around a layer class of fla's interface.
 
-    The class takes `hidden_size`, or the width by another of `WIDTHS`, and is given `num_heads`
-    where it takes that; where it also takes `head_dim`, it is given width / heads: a fixed head
-    size would make the mixer's size independent of the model's. All else stays at the layer's
-    defaults, or is as `options` say.
+    The class takes `hidden_size`, or the width by another of `WIDTHS`, and is given the heads where
+    it takes `num_heads` or another of `HEADS`; where it also takes `head_dim`, or has a number for
+    another of `HEAD_SIZES` (or for `expand_ratio`, and None for the heads), it is given width /
+    heads: a fixed head size would make the mixer's size independent of the model's. All else stays
+    at the layer's defaults, or is as `options` say.
+
+    Raises TypeError for a class that takes a number of heads by other names only: it would keep its
+    own number, whatever is asked for.
     """
     taken = inspect.signature(kind).parameters
+    given = dict(options or {})
+    _check_heads(kind.__name__, taken, given)
+    sized = _head_sizes(taken)
 
     def make(width: int, heads: int) -> nn.Module:
         sizes = dict.fromkeys(WIDTHS, width) | dict.fromkeys(HEADS, heads)
-        sizes["head_dim"] = max(1, width // heads)
+        sizes |= dict.fromkeys(sized, max(1, width // heads))
         named = {name: size for name, size in sizes.items() if name in taken}
-        return adapted(kind(**(named | dict(options or {}))))
+        return adapted(kind(**(named | given)))
 
     return make
+
+
+def _head_sizes(taken: Mapping[str, inspect.Parameter]) -> list[str]:
+    sized = [name for name in HEAD_SIZES if name in taken and taken[name].default is not None]
+    if "head_dim" in taken:
+        return ["head_dim", *sized]
+    # Layers of fla's (HGRN2) that count their heads themselves divide the width by this.
+    counted = any(name in taken and taken[name].default is None for name in HEADS)
+    if counted and "expand_ratio" in taken and type(taken["expand_ratio"].default) is int:
+        return ["expand_ratio", *sized]
+    return sized
+
+
+def _check_heads(
+    layer: str, taken: Mapping[str, inspect.Parameter], given: Mapping[str, Any]
+) -> None:
+    if any(name in taken for name in HEADS):
+        return
+    counts = [name for name in taken if _counts_heads(taken[name])]
+    if counts and not any(name in given for name in counts):
+        raise TypeError(
+            f"{layer} takes a number of heads as {' and '.join(counts)}; expected one of "
+            f"{', '.join(HEADS)}: rename it, or put the layer behind a class that takes "
+            "(dim, *, heads), see docs/add-a-mixer.md"
+        )
+
+
+def _counts_heads(parameter: inspect.Parameter) -> bool:
+    """Says whether the parameter is a number of heads: num_query_heads, head_count."""
+    default = parameter.default
+    if default not in (None, parameter.empty) and type(default) is not int:
+        return False
+    words = parameter.name.lower().split("_")
+    plural = any(word.endswith("heads") for word in words)
+    return plural or ("head" in words and not _COUNTS.isdisjoint(words))
 
 
 def adapted(layer: nn.Module, *, with_casts: bool = False) -> FlaMixer:

@@ -8,6 +8,7 @@ row, S tokens without padding.
 """
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -26,11 +27,21 @@ def document_numbers(cu_seqlens: Tensor, length: int) -> Tensor:
 
 
 def check_packed(x: Tensor, cu_seqlens: Tensor | None, states: Tensor | None = None) -> None:
-    """Raises ValueError unless packed sequences come in one row, with a state for each."""
+    """Raises ValueError unless packed sequences fill one row, with a state for each.
+
+    None is empty: fla's chunked kernels give a chunk to the wrong sequence then.
+    """
     if cu_seqlens is None:
         return
     if x.shape[0] != 1:
         raise ValueError(f"with cu_seqlens the batch size is 1, got {x.shape[0]}")
+    places = cu_seqlens.tolist()
+    rise = all(first < last for first, last in pairwise(places))
+    if not rise or places[:1] != [0] or places[-1:] != [x.shape[1]]:
+        raise ValueError(
+            f"expected cu_seqlens that rise from 0 to {x.shape[1]}, the length of the row, got "
+            f"{places}; they are 0 and, for each sequence in the row, the place behind its end"
+        )
     if states is not None and len(states) != len(cu_seqlens) - 1:
         raise ValueError(
             f"expected {len(cu_seqlens) - 1} states, one a sequence, got {len(states)}"
@@ -326,9 +337,35 @@ class FusedRMSNormSwishGateLinear(_Affine):
         gate = _gate(g, "swish")
         rest = (residual, self.eps, prenorm, residual_in_fp32)
         y = _norm(x, self.weight, self.bias, *rest, centre=False, gate=gate)
-        if isinstance(y, tuple):
-            return F.linear(y[0], weight, bias), y[1]
-        return F.linear(y, weight, bias)
+        return _mapped(y, weight, bias)
+
+
+def rms_norm_linear(
+    x: Tensor,
+    norm_weight: Tensor | None,
+    norm_bias: Tensor | None,
+    linear_weight: Tensor,
+    linear_bias: Tensor | None,
+    residual: Tensor | None = None,
+    eps: float = 1e-5,
+    prenorm: bool = False,
+    residual_in_fp32: bool = False,
+) -> Normed:
+    """RMS norm of x, then a linear map."""
+    rest = (residual, eps, prenorm, residual_in_fp32)
+    y = _norm(x, norm_weight, norm_bias, *rest, centre=False)
+    return _mapped(y, linear_weight, linear_bias)
+
+
+def _mapped(y: Normed, weight: Tensor, bias: Tensor | None) -> Normed:
+    """Applies a linear map, in the precision of what is mapped; a sum beside it stays."""
+    if isinstance(y, tuple):
+        return _linear(y[0], weight, bias), y[1]
+    return _linear(y, weight, bias)
+
+
+def _linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return F.linear(x, weight.to(x.dtype), None if bias is None else bias.to(x.dtype))
 
 
 # ---------------------------------------------------------------- activations
@@ -340,7 +377,7 @@ def sigmoid(x: Tensor) -> Tensor:
 
 def logsigmoid(x: Tensor, temperature: float = 1.0) -> Tensor:
     """log sigmoid(x) / temperature."""
-    return F.logsigmoid(x) / temperature
+    return (F.logsigmoid(wide(x)) / temperature).to(x.dtype)
 
 
 def swish(x: Tensor) -> Tensor:
@@ -353,7 +390,7 @@ def sqrelu(x: Tensor) -> Tensor:
 
 def swiglu(x: Tensor, y: Tensor) -> Tensor:
     """silu(x) * y."""
-    return F.silu(x) * y
+    return (F.silu(wide(x)) * wide(y)).to(x.dtype)
 
 
 def swiglu_linear(x: Tensor, y: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -375,13 +412,158 @@ ACTIVATIONS: dict[str, Callable[..., Tensor]] = {
 }
 
 
+# ---------------------------------------------------------------- feature maps
+
+
+class HadamardFeatureMap(nn.Module):
+    """The product of two linear maps of x, channel by channel."""
+
+    def __init__(self, head_dim: int) -> None:
+        super().__init__()
+        self.layer1 = nn.Linear(head_dim, head_dim)
+        self.layer2 = nn.Linear(head_dim, head_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first: Tensor = self.layer1(x)
+        second: Tensor = self.layer2(x)
+        return first * second
+
+
+class HedgehogFeatureMap(nn.Module):
+    """softmax of (2 y, -2 y), y a linear map of x that starts as x itself.
+
+    Zhang et al. arXiv:2402.04347.
+    """
+
+    def __init__(self, head_dim: int) -> None:
+        super().__init__()
+        self.layer = nn.Linear(head_dim, head_dim)
+        self.init_weights_()
+
+    def init_weights_(self) -> None:
+        nn.init.eye_(self.layer.weight)
+        nn.init.zeros_(self.layer.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = 2 * self.layer(x)
+        return torch.cat([y, -y], dim=-1).softmax(dim=-1)
+
+
+class T2RFeatureMap(nn.Module):
+    """relu of a linear map to `dot_dim` channels. Kasai et al. arXiv:2103.13076."""
+
+    def __init__(
+        self, head_dim: int, dot_dim: int | None = None, bias: bool | None = False
+    ) -> None:
+        super().__init__()
+        self.layer = nn.Linear(head_dim, dot_dim or head_dim, bias=bool(bias))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.relu(self.layer(x))
+
+
+class DPFPFeatureMap(nn.Module):
+    """r * (r turned by j channels), for j = 1 to nu, r = (relu(x), -relu(x)).
+
+    As in fla; in the paper r is (relu(x), relu(-x)). Schlag et al. arXiv:2102.11174.
+    """
+
+    def __init__(self, head_dim: int, nu: int = 4) -> None:
+        super().__init__()
+        del head_dim
+        self.nu = nu
+
+    def forward(self, x: Tensor) -> Tensor:
+        r = torch.cat([F.relu(x), -F.relu(x)], dim=-1)
+        return torch.cat([r * r.roll(j, dims=-1) for j in range(1, self.nu + 1)], dim=-1)
+
+
 # ---------------------------------------------------------------- convolution, positions
 
 
-class ShortConvolution(nn.Conv1d):
-    """y_t = sum over d < W of weight[:, 0, W - 1 - d] * x_{t-d}, then bias, activation, residual.
+def causal_conv1d(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    residual: Tensor | None = None,
+    initial_state: Tensor | None = None,
+    output_final_state: bool | None = False,
+    activation: str | None = None,
+    backend: str | None = "triton",
+    cu_seqlens: Tensor | None = None,
+    cu_seqlens_cpu: Tensor | None = None,
+    chunk_indices: Tensor | None = None,
+    cp_context: object = None,
+) -> tuple[Tensor, Tensor | None]:
+    """y_t = sum over d < W of weight[:, W - 1 - d] * x_{t-d}, then bias, activation, residual.
 
-    Causal, one filter per channel. A cache (N, D, W) holds the last W inputs, the newest last.
+    Maps (B, T, D) to (B, T, D), and to the last W inputs (N, D, W), the newest last, if those are
+    asked for. Such a state, if given, precedes the inputs.
+    """
+    del backend, cu_seqlens_cpu, chunk_indices  # how fla splits the work
+    if cp_context is not None:
+        raise NotImplementedError("the stand-in of fla's causal_conv1d has no cp_context")
+    check_conv_activation(activation)
+    check_packed(x, cu_seqlens, initial_state)
+    y = _convolved(x, weight, initial_state, cu_seqlens)
+    if bias is not None:
+        y = y + wide(bias)
+    if activation is not None:
+        y = F.silu(y)
+    if residual is not None:
+        y = y + wide(residual)
+    y = y.to(x.dtype)
+    if not output_final_state:
+        return y, None
+    return y, _last_inputs(x, weight.shape[-1], initial_state, cu_seqlens)
+
+
+def check_conv_activation(activation: str | None) -> None:
+    if activation not in (None, "silu", "swish"):
+        raise ValueError(f"expected activation silu, swish or None, got {activation}")
+
+
+def _convolved(
+    x: Tensor, weight: Tensor, state_NDW: Tensor | None, cu_seqlens: Tensor | None
+) -> Tensor:
+    """Returns the filtered inputs, not narrower than float32."""
+    x, T, W = wide(x), x.shape[1], weight.shape[-1]
+    weight_DW = wide(weight).flip(-1)  # ours has the newest input first
+    if state_NDW is None:
+        documents_1T = None if cu_seqlens is None else document_numbers(cu_seqlens, T)
+        return ops.short_convolution(x, weight_DW, documents_1T)
+    before = state_NDW[..., 1:].mT.to(x.dtype)
+    if cu_seqlens is None:
+        return ops.short_convolution(torch.cat([before, x], dim=1), weight_DW)[:, W - 1 :]
+    pieces = [
+        ops.short_convolution(torch.cat([old[None], own], dim=1), weight_DW)[:, W - 1 :]
+        for old, own in zip(before, _apart(x, cu_seqlens), strict=True)
+    ]
+    return torch.cat(pieces, dim=1)
+
+
+def _last_inputs(
+    x: Tensor, window: int, state_NDW: Tensor | None, cu_seqlens: Tensor | None
+) -> Tensor:
+    """Returns the last inputs of each sequence (N, D, W), the newest last."""
+    rows = x.unbind() if cu_seqlens is None else [own[0] for own in _apart(x, cu_seqlens)]
+    if state_NDW is None:
+        state_NDW = x.new_zeros(len(rows), x.shape[-1], window)
+    last = [
+        torch.cat([old.mT.to(x.dtype), own])[-window:].mT
+        for old, own in zip(state_NDW, rows, strict=True)
+    ]
+    return torch.stack(last)
+
+
+def _apart(x_1TD: Tensor, cu_seqlens: Tensor) -> tuple[Tensor, ...]:
+    return x_1TD.split(cu_seqlens.diff().tolist(), dim=1)
+
+
+class ShortConvolution(nn.Conv1d):
+    """`causal_conv1d` as a module: causal, one filter per channel.
+
+    A cache (N, D, W) holds the last W inputs, the newest last.
     """
 
     def __init__(
@@ -395,8 +577,7 @@ class ShortConvolution(nn.Conv1d):
         dtype: torch.dtype | None = None,
         **_: object,  # fla takes and ignores use_fast_conv1d
     ) -> None:
-        if activation not in (None, "silu", "swish"):
-            raise ValueError(f"expected activation silu, swish or None, got {activation}")
+        check_conv_activation(activation)
         super().__init__(
             hidden_size,
             hidden_size,
@@ -430,52 +611,28 @@ class ShortConvolution(nn.Conv1d):
         `mask` (B, T) clears inputs. `cu_seqlens` separates sequences packed into one row. A given
         cache precedes the inputs; where each sequence has one token, it is updated in place.
         """
-        check_packed(x, cu_seqlens, cache)
         if mask is not None:
             if cu_seqlens is not None:
                 raise ValueError("expected mask or cu_seqlens, got both")
             x = x * mask[..., None]
-        (B, T, D), W = x.shape, self.kernel_size[0]
-        sequences = B if cu_seqlens is None else len(cu_seqlens) - 1
-        weight_DW = self.weight[:, 0].flip(-1)  # ours has the newest input first
-        if cu_seqlens is None or cache is None:
-            documents_1T = None if cu_seqlens is None else document_numbers(cu_seqlens, T)
-            before = x if cache is None else torch.cat([cache[..., 1:].mT.to(x.dtype), x], dim=1)
-            y = ops.short_convolution(before, weight_DW, documents_1T)[:, before.shape[1] - T :]
-        else:
-            pieces = zip(self._apart(x, cu_seqlens), cache[..., 1:].mT, strict=True)
-            y = torch.cat(
-                [
-                    ops.short_convolution(torch.cat([old[None], own], dim=1), weight_DW)[:, W - 1 :]
-                    for own, old in pieces
-                ],
-                dim=1,
-            )
-        if self.bias is not None:
-            y = y + self.bias
-        if self.activation is not None:
-            y = F.silu(y)
-        if residual is not None:
-            y = y + residual
-
-        step = sequences == B * T
-        if not output_final_state and not (step and cache is not None):
-            return y, None
-        rows = x.unbind() if cu_seqlens is None else [own[0] for own in self._apart(x, cu_seqlens)]
-        cache_NDW = x.new_zeros(sequences, D, W) if cache is None else cache
-        last = [
-            torch.cat([old.mT.to(x.dtype), own])[-W:].mT
-            for old, own in zip(cache_NDW, rows, strict=True)
-        ]
-        if step and cache is not None:
+        B, T, _D = x.shape
+        step = (B if cu_seqlens is None else len(cu_seqlens) - 1) == B * T
+        in_place = step and cache is not None
+        y, last = causal_conv1d(
+            x,
+            self.weight[:, 0],
+            self.bias,
+            residual,
+            cache,
+            output_final_state or in_place,
+            self.activation,
+            cu_seqlens=cu_seqlens,
+        )
+        if in_place and cache is not None and last is not None:
             with torch.no_grad():
-                cache.copy_(torch.stack(last))
-            return y, cache if output_final_state else None
-        return y, torch.stack(last)
-
-    @staticmethod
-    def _apart(x_1TD: Tensor, cu_seqlens: Tensor) -> tuple[Tensor, ...]:
-        return x_1TD.split(cu_seqlens.diff().tolist(), dim=1)
+                cache.copy_(last)
+            last = cache
+        return y, last if output_final_state else None
 
 
 class RotaryEmbedding(nn.Module):
@@ -501,9 +658,16 @@ class RotaryEmbedding(nn.Module):
         self.dim = dim
         self.base = float(base)
         self.pos_idx_in_fp32 = pos_idx_in_fp32
-        channel = torch.arange(0, dim, 2, device=device, dtype=torch.float64)
         # Beside the state dict, as in fla; float64, so that .double() has all digits.
-        self.register_buffer("inv_freq", self.base ** (-channel / dim), persistent=False)
+        self.register_buffer("inv_freq", self._frequencies(device), persistent=False)
+
+    def reset_parameters(self) -> None:
+        with torch.no_grad():
+            self.inv_freq.copy_(self._frequencies(self.inv_freq.device))
+
+    def _frequencies(self, device: torch.device | None) -> Tensor:
+        channel = torch.arange(0, self.dim, 2, device=device, dtype=torch.float64)
+        return torch.pow(self.base, -channel / self.dim)
 
     def forward(
         self,
@@ -524,15 +688,23 @@ class RotaryEmbedding(nn.Module):
             offset = offset[document_1T] if offset.ndim else offset
         elif offset.ndim:
             offset = offset[:, None]
-        exact = torch.float64 if q.dtype == torch.float64 else torch.float32
-        angle = (place_BT + offset)[..., None, None].to(exact) * self.inv_freq.to(exact)
+        angle = self._angles((place_BT + offset)[..., None, None], q.dtype)
         cos, sin = angle.cos().to(q.dtype), angle.sin().to(q.dtype)
         return self._turn(q, cos, sin), self._turn(k, cos, sin)
 
+    def _angles(self, place: Tensor, dtype: torch.dtype) -> Tensor:
+        exact = torch.float64 if dtype == torch.float64 else torch.float32
+        if self.inv_freq.dtype not in (torch.float16, torch.bfloat16):
+            return place.to(exact) * self.inv_freq.to(exact)
+        if self.pos_idx_in_fp32:  # the buffer was cast with the model, and has lost digits
+            return place.to(exact) * self._frequencies(place.device).to(exact)
+        return place.to(self.inv_freq.dtype) * self.inv_freq
+
     def _turn(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         half = self.inv_freq.shape[0]
-        a, b, rest = x.split([half, half, x.shape[-1] - 2 * half], dim=-1)
-        return torch.cat([a * cos - b * sin, a * sin + b * cos, rest], dim=-1)
+        a, b, rest = wide(x).split([half, half, x.shape[-1] - 2 * half], dim=-1)
+        cos, sin = wide(cos), wide(sin)
+        return torch.cat([a * cos - b * sin, a * sin + b * cos, rest], dim=-1).to(x.dtype)
 
 
 # ---------------------------------------------------------------- padding

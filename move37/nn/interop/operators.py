@@ -2,7 +2,7 @@
 
 The same names, arguments and results as there: q, k (B, T, H, K) and v (B, T, H, V) in; the output
 (B, T, H, V) and, where asked for, the final state (N, H, K, V) out, N the number of sequences. The
-options that are not covered (another layout, gates computed inside, reversed time) raise
+options that are not covered (reversed time, sequences split over devices) raise
 NotImplementedError with the option's name.
 
 Ours neither take a state nor return one, and need not: K tokens put before the first write any
@@ -15,6 +15,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from move37.nn import ops
@@ -53,12 +54,12 @@ def _run(
     output_final_state: bool = False,
     cu_seqlens: Tensor | None = None,
     use_qk_l2norm_in_kernel: bool = False,
+    state_v_first: bool = False,
     options: dict[str, Any],
 ) -> Result:
-    for option, value in options.items():
-        asked_for = value is not None and value is not False
-        if asked_for and option not in _WITHOUT_EFFECT:
-            raise NotImplementedError(f"the stand-in of fla's {name} has no {option}")
+    _check_options(name, options)
+    if state_v_first:  # states are (N, H, V, K)
+        initial_state = None if initial_state is None else initial_state.mT
     check_packed(q, cu_seqlens, initial_state)
     dtype, groups = v.dtype, v.shape[2] // q.shape[2]
     if use_qk_l2norm_in_kernel:
@@ -85,7 +86,16 @@ def _run(
         ]
         o = torch.cat([one for one, _ in sequences], dim=1)
         state = torch.cat([one for _, one in sequences])
+    if state_v_first:
+        state = state.mT
     return o.to(dtype), state if output_final_state else None
+
+
+def _check_options(name: str, options: dict[str, Any]) -> None:
+    for option, value in options.items():
+        asked_for = value is not None and value is not False
+        if asked_for and option not in _WITHOUT_EFFECT:
+            raise NotImplementedError(f"the stand-in of fla's {name} has no {option}")
 
 
 def _recurrence(tokens: _Tokens, documents_BT: Tensor | None = None) -> Tensor:
@@ -154,6 +164,103 @@ def chunk_delta_rule(
     )
 
 
+def decay_gate(g: Tensor, A_log: Tensor, dt_bias: Tensor | None = None) -> Tensor:
+    """Returns the logarithm of a decay, -exp(A_log) softplus(g + dt_bias); g (..., H)."""
+    g = wide(g)
+    if dt_bias is not None:
+        g = g + dt_bias.to(g.dtype)
+    return -A_log.to(g.dtype).exp() * F.softplus(g)
+
+
+def fused_kda_gate(
+    g: Tensor,
+    A_log: Tensor | None = None,
+    dt_bias: Tensor | None = None,
+    lower_bound: float | None = None,
+    output_dtype: torch.dtype | None = None,
+) -> Tensor:
+    """`decay_gate` of each key channel: g (..., H, K), A_log (H,), dt_bias (H K,).
+
+    With a lower bound it is lower_bound sigmoid(exp(A_log) (g + dt_bias)), and exp(A_log) is one
+    if there is no A_log. Without `output_dtype` the result is in float32, or as wide as g.
+    """
+    dt_bias_HK = None if dt_bias is None else dt_bias.view(g.shape[-2:])
+    A_log_H1 = None if A_log is None else A_log.view(-1, 1)
+    if lower_bound is not None:
+        gate = wide(g) if dt_bias_HK is None else wide(g) + dt_bias_HK.to(wide(g).dtype)
+        gate = gate if A_log_H1 is None else A_log_H1.to(gate.dtype).exp() * gate
+        gate = lower_bound * gate.sigmoid()
+    elif A_log_H1 is None:
+        raise ValueError("expected A_log or lower_bound for the gate, got neither; give one")
+    else:
+        gate = decay_gate(g, A_log_H1, dt_bias_HK)
+    return gate if output_dtype is None else gate.to(output_dtype)
+
+
+def _gated_delta_rule(
+    name: str,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    g: Tensor | None,
+    beta: Tensor | None,
+    *,
+    scale: float | None = None,
+    initial_state: Tensor | None = None,
+    output_final_state: bool = False,
+    use_qk_l2norm_in_kernel: bool = False,
+    use_beta_sigmoid_in_kernel: bool = False,
+    allow_neg_eigval: bool = False,
+    state_v_first: bool = False,
+    transpose_state_layout: bool = False,  # its name up to fla 0.5.0
+    cu_seqlens: Tensor | None = None,
+    **options: Any,
+) -> Result:
+    """The gated delta rule, with the logarithm of the decay; for whom to name in an error.
+
+    With `use_beta_sigmoid_in_kernel`, b_t = sigmoid(beta), or 2 sigmoid(beta) if
+    `allow_neg_eigval`.
+    """
+    if allow_neg_eigval and not use_beta_sigmoid_in_kernel:
+        raise ValueError(
+            f"{name} got allow_neg_eigval without use_beta_sigmoid_in_kernel; "
+            "ask for both, or double beta before the call"
+        )
+    if beta is None:
+        beta = torch.ones_like(v[..., 0])
+    elif use_beta_sigmoid_in_kernel:
+        beta = wide(beta).sigmoid() * (2 if allow_neg_eigval else 1)
+    return _run(
+        name,
+        q,
+        k,
+        v,
+        beta=beta,
+        log_decay=g,
+        scale=scale,
+        initial_state=initial_state,
+        output_final_state=output_final_state,
+        use_qk_l2norm_in_kernel=use_qk_l2norm_in_kernel,
+        state_v_first=state_v_first or transpose_state_layout,
+        cu_seqlens=cu_seqlens,
+        options=options,
+    )
+
+
+def _decay_of_heads(
+    name: str,
+    g: Tensor | None,
+    use_gate_in_kernel: bool,
+    A_log: Tensor | None,
+    dt_bias: Tensor | None,
+) -> Tensor | None:
+    if not use_gate_in_kernel:
+        return g
+    if g is None or A_log is None:
+        raise ValueError(f"{name} needs g and A_log for use_gate_in_kernel; give both")
+    return decay_gate(g, A_log, dt_bias)
+
+
 def chunk_gated_delta_rule(
     q: Tensor,
     k: Tensor,
@@ -164,23 +271,30 @@ def chunk_gated_delta_rule(
     initial_state: Tensor | None = None,
     output_final_state: bool = False,
     use_qk_l2norm_in_kernel: bool = False,
-    cu_seqlens: Tensor | None = None,
+    # By name only: the places of the next arguments changed between versions of fla.
+    *,
+    use_gate_in_kernel: bool = False,
+    A_log: Tensor | None = None,
+    dt_bias: Tensor | None = None,
     **options: Any,
 ) -> Result:
-    """S <- exp(g_t) S, then the delta rule; g (B, T, H). Yang et al. arXiv:2412.06464."""
-    return _run(
-        "chunk_gated_delta_rule",
+    """S <- exp(g_t) S, then the delta rule; g (B, T, H). Yang et al. arXiv:2412.06464.
+
+    With `use_gate_in_kernel` the decay is exp of `decay_gate`.
+    """
+    name = "chunk_gated_delta_rule"
+    return _gated_delta_rule(
+        name,
         q,
         k,
         v,
-        beta=torch.ones_like(v[..., 0]) if beta is None else beta,
-        log_decay=g,
+        _decay_of_heads(name, g, use_gate_in_kernel, A_log, dt_bias),
+        beta,
         scale=scale,
         initial_state=initial_state,
         output_final_state=output_final_state,
         use_qk_l2norm_in_kernel=use_qk_l2norm_in_kernel,
-        cu_seqlens=cu_seqlens,
-        options=options,
+        **options,
     )
 
 
@@ -193,20 +307,90 @@ def fused_recurrent_gated_delta_rule(
     g: Tensor | None = None,
     gk: Tensor | None = None,
     beta: Tensor | None = None,
+    use_gate_in_kernel: bool = False,
+    A_log: Tensor | None = None,
+    dt_bias: Tensor | None = None,
     **options: Any,
 ) -> Result:
     """`chunk_gated_delta_rule`, also with a decay for each key channel: gk (B, T, H, K)."""
+    name = "fused_recurrent_gated_delta_rule"
+    g = _decay_of_heads(name, g, use_gate_in_kernel, A_log, dt_bias)
     if gk is not None:
         g = gk if g is None else g[..., None] + gk
-    return chunk_gated_delta_rule(q, k, v, g, beta, **options)
+    return _gated_delta_rule(name, q, k, v, g, beta, **options)
+
+
+def _kda(
+    name: str,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    g: Tensor,
+    beta: Tensor,
+    *,
+    use_gate_in_kernel: bool = False,
+    A_log: Tensor | None = None,
+    dt_bias: Tensor | None = None,
+    lower_bound: float | None = None,
+    safe_gate: bool = False,
+    **options: Any,
+) -> Result:
+    if use_gate_in_kernel:
+        if safe_gate and (lower_bound is None or not -5 <= lower_bound < 0):
+            raise ValueError(
+                f"{name} needs a lower_bound from -5 to below 0 for safe_gate, got {lower_bound}"
+            )
+        g = fused_kda_gate(g, A_log, dt_bias, lower_bound)
+    return _gated_delta_rule(name, q, k, v, g, beta, **options)
 
 
 def chunk_kda(q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor, **options: Any) -> Result:
-    """S <- diag(exp(g_t)) S, then the delta rule; g (B, T, H, K). arXiv:2510.26692."""
-    return chunk_gated_delta_rule(q, k, v, g, beta, **options)
+    """S <- diag(exp(g_t)) S, then the delta rule; g (B, T, H, K). arXiv:2510.26692.
+
+    With `use_gate_in_kernel` the decay is exp of `fused_kda_gate`.
+    """
+    return _kda("chunk_kda", q, k, v, g, beta, **options)
+
+
+def fused_recurrent_kda(
+    q: Tensor, k: Tensor, v: Tensor, g: Tensor, beta: Tensor, **options: Any
+) -> Result:
+    """`chunk_kda` by the other name."""
+    return _kda("fused_recurrent_kda", q, k, v, g, beta, **options)
 
 
 # ---------------------------------------------------------------- linear attention
+
+
+def _linear_attention(
+    name: str,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    g: Tensor | None,
+    scale: float | None = None,
+    initial_state: Tensor | None = None,
+    output_final_state: bool = False,
+    # By name only: the places of the next arguments changed between versions of fla.
+    *,
+    state_v_first: bool = False,
+    transpose_state_layout: bool = False,
+    cu_seqlens: Tensor | None = None,
+    **options: Any,
+) -> Result:
+    return _run(
+        name,
+        q,
+        k,
+        v,
+        log_decay=g,
+        scale=scale,
+        initial_state=initial_state,
+        output_final_state=output_final_state,
+        state_v_first=state_v_first or transpose_state_layout,
+        cu_seqlens=cu_seqlens,
+        options=options,
+    )
 
 
 def chunk_gla(
@@ -217,32 +401,21 @@ def chunk_gla(
     scale: float | None = None,
     initial_state: Tensor | None = None,
     output_final_state: bool = False,
-    cu_seqlens: Tensor | None = None,
     **options: Any,
 ) -> Result:
     """S <- diag(exp(g_t)) S + k_t v_t^T;  o_t = scale S^T q_t;  g (B, T, H, K).
 
     Yang et al. arXiv:2312.06635.
     """
-    return _run(
-        "chunk_gla",
-        q,
-        k,
-        v,
-        log_decay=g,
-        scale=scale,
-        initial_state=initial_state,
-        output_final_state=output_final_state,
-        cu_seqlens=cu_seqlens,
-        options=options,
-    )
+    rest = (scale, initial_state, output_final_state)
+    return _linear_attention("chunk_gla", q, k, v, g, *rest, **options)
 
 
 def fused_recurrent_gla(
     q: Tensor, k: Tensor, v: Tensor, gk: Tensor | None = None, **options: Any
 ) -> Result:
     """`chunk_gla` with the decay's other name."""
-    return chunk_gla(q, k, v, gk, **options)
+    return _linear_attention("fused_recurrent_gla", q, k, v, gk, **options)
 
 
 def chunk_simple_gla(
@@ -253,10 +426,6 @@ def chunk_simple_gla(
     # By name only: the places of the next arguments changed between versions of fla.
     *,
     g_gamma: Tensor | None = None,
-    scale: float | None = None,
-    initial_state: Tensor | None = None,
-    output_final_state: bool = False,
-    cu_seqlens: Tensor | None = None,
     **options: Any,
 ) -> Result:
     """S <- exp(g_t) S + k_t v_t^T;  o_t = scale S^T q_t.  Dao and Gu arXiv:2405.21060.
@@ -267,24 +436,14 @@ def chunk_simple_gla(
         if g is not None:
             raise ValueError("expected g or g_gamma, got both")
         g = g_gamma.expand(*v.shape[:3])
-    return _run(
-        "chunk_simple_gla",
-        q,
-        k,
-        v,
-        log_decay=g,
-        scale=scale,
-        initial_state=initial_state,
-        output_final_state=output_final_state,
-        cu_seqlens=cu_seqlens,
-        options=options,
-    )
+    return _linear_attention("chunk_simple_gla", q, k, v, g, **options)
 
 
 def chunk_retention(q: Tensor, k: Tensor, v: Tensor, **options: Any) -> Result:
     """`chunk_simple_gla` with decay 1 - 2^(-5 - h) in head h. Sun et al. arXiv:2307.08621."""
     head_H = torch.arange(q.shape[2], device=q.device, dtype=wide(q).dtype)
-    return chunk_simple_gla(q, k, v, g_gamma=torch.log1p(-(2.0 ** (-5 - head_H))), **options)
+    decay_BTH = torch.log1p(-(2.0 ** (-5 - head_H))).expand(*v.shape[:3])
+    return _linear_attention("chunk_retention", q, k, v, decay_BTH, **options)
 
 
 def chunk_linear_attn(
@@ -303,6 +462,22 @@ def chunk_linear_attn(
     With `normalize` a state is a pair, S and the sum of keys (N, 1, H, K); given S alone, the sum
     starts at zero. Katharopoulos et al. arXiv:2006.16236.
     """
+    rest = (scale, initial_state, output_final_state, normalize, cu_seqlens)
+    return _normalized("chunk_linear_attn", q, k, v, *rest, options)
+
+
+def _normalized(
+    name: str,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    scale: float | None,
+    initial_state: Any,
+    output_final_state: bool,
+    normalize: bool,
+    cu_seqlens: Tensor | None,
+    options: dict[str, Any],
+) -> tuple[Tensor, Any]:
     if normalize:
         # The sum of keys is what a value of one would store: a further column of S.
         v = torch.cat([v, torch.ones_like(v[..., :1])], dim=-1)
@@ -311,7 +486,7 @@ def chunk_linear_attn(
             keys = torch.zeros_like(S[..., :1]) if keys is None else keys.transpose(1, 2).mT
             initial_state = torch.cat([S, keys], dim=-1)
     o, state = _run(
-        "chunk_linear_attn",
+        name,
         q,
         k,
         v,
@@ -336,9 +511,9 @@ def fused_recurrent_linear_attn(
     output_final_state: bool = False,
     *,
     normalize: bool = False,
+    cu_seqlens: Tensor | None = None,
     **options: Any,
 ) -> tuple[Tensor, Any]:
     """`chunk_linear_attn`, not normalized unless asked for."""
-    return chunk_linear_attn(
-        q, k, v, scale, initial_state, output_final_state, normalize, **options
-    )
+    rest = (scale, initial_state, output_final_state, normalize, cu_seqlens)
+    return _normalized("fused_recurrent_linear_attn", q, k, v, *rest, options)

@@ -27,6 +27,7 @@ _GATED_NORMS: dict[str, Any] = {
     "FusedRMSNormSwishGateLinear": modules.FusedRMSNormSwishGateLinear,
 }
 _CONVOLUTION: dict[str, Any] = {"ShortConvolution": modules.ShortConvolution}
+_CONVOLUTIONS: dict[str, Any] = {**_CONVOLUTION, "causal_conv1d": modules.causal_conv1d}
 _ROTARY: dict[str, Any] = {"RotaryEmbedding": modules.RotaryEmbedding}
 _PADDING: dict[str, Any] = {
     "get_layer_cache": modules.get_layer_cache,
@@ -58,7 +59,7 @@ _OPERATORS: dict[str, dict[str, Any]] = {
     },
     "kda": {
         "chunk_kda": operators.chunk_kda,
-        "fused_recurrent_kda": operators.chunk_kda,
+        "fused_recurrent_kda": operators.fused_recurrent_kda,
     },
     "linear_attn": {
         "chunk_linear_attn": operators.chunk_linear_attn,
@@ -103,19 +104,26 @@ STAND_INS: Mapping[str, Mapping[str, Any]] = {
         "swiglu_linear": modules.swiglu_linear,
         "swish": modules.swish,
     },
-    "fla.modules.conv": _CONVOLUTION,
+    "fla.modules.conv": _CONVOLUTIONS,
     "fla.modules.conv.short_conv": _CONVOLUTION,
-    "fla.modules.convolution": _CONVOLUTION,
+    "fla.modules.convolution": _CONVOLUTIONS,
+    "fla.modules.feature_map": {
+        "DPFPFeatureMap": modules.DPFPFeatureMap,
+        "HadamardFeatureMap": modules.HadamardFeatureMap,
+        "HedgehogFeatureMap": modules.HedgehogFeatureMap,
+        "T2RFeatureMap": modules.T2RFeatureMap,
+    },
     "fla.modules.fused_norm_gate": _GATED_NORMS,
     "fla.modules.l2norm": {
         "L2Norm": modules.L2Norm,
         "l2_norm": modules.l2norm,
         "l2norm": modules.l2norm,
     },
-    "fla.modules.layernorm": _NORMS,
+    "fla.modules.layernorm": {**_NORMS, "rms_norm_linear": modules.rms_norm_linear},
     "fla.modules.rotary": _ROTARY,
     "fla.ops": {name: value for one in _OPERATORS.values() for name, value in one.items()},
     **{f"fla.ops.{package}": names for package, names in _OPERATORS.items()},
+    "fla.ops.kda.gate": {"fused_kda_gate": operators.fused_kda_gate},
 }
 
 

@@ -16,7 +16,18 @@ MOST_LINES = 2_000
 MOST_BYTES = 200_000
 # By which names the layers of others take their width and heads; the same as move37.nn.interop's.
 WIDTHS = ("hidden_size", "d_model", "embed_dim", "n_embd", "model_dim", "dim", "width")
-HEADS = ("num_heads", "n_heads", "n_head", "nhead")
+HEADS = (
+    "num_heads",
+    "n_heads",
+    "n_head",
+    "nhead",
+    "nheads",
+    "num_head",
+    "num_attention_heads",
+    "n_attention_heads",
+    "attention_heads",
+    "heads",
+)
 VOCABULARIES = ("vocab_size", "vocab", "n_vocab", "vocabulary", "num_tokens", "num_embeddings")
 OTHER_FRAMEWORKS = ("jax", "flax", "haiku", "equinox", "tensorflow", "keras", "mlx", "paddle")
 
