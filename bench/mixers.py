@@ -4,7 +4,10 @@ Rivals: softmax attention (torch's fused kernel), the usual chunked delta rule w
 substitution row by row in Python, and the reference operators. Input that must fail: a mixer that
 is quadratic has to show a token cost that grows with the length.
 
-    python bench/mixers.py [--quick]
+A figure that does not say `forward` is of forward and backward together. Forward alone is that of
+training, which keeps what the backward pass will need.
+
+    python bench/mixers.py [--quick] [--part operators|references|costs|mixers]
 """
 
 import argparse
@@ -14,13 +17,14 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from move37.loop import hardware
+from move37.nn import ops
 from move37.nn.counting import Work
 from move37.nn.mixers import MIXERS
 from move37.nn.mixers.softmax_attention import SoftmaxAttention
@@ -29,19 +33,37 @@ from move37.nn.ops import delta_rule, reference
 B, H, K, V = 4, 4, 64, 64
 CHUNK = 64  # of the rival
 LENGTHS = (128, 1024, 2048, 8192)
+# The definitions need 4 to 20 seconds each for 1,024 tokens, and ever more for more tokens.
+REFERENCE_LENGTHS = (128, 1024)
+WINDOW = 16  # of sliding-window attention, as in its mixer
+FILTER = 4  # of the short convolution, as in the mixers
+PARTS = ("operators", "references", "costs", "mixers")
 
 
-def seconds(compute: Callable[[], Tensor], inputs: list[Tensor], repeats: int = 5) -> float:
-    """Returns the least time of one forward and backward pass."""
-    best = float("inf")
+class Seconds(NamedTuple):
+    """The least times of several passes."""
+
+    forward: float  # as in training
+    both: float  # forward and backward
+
+
+def measured(compute: Callable[[], Tensor], inputs: list[Tensor], repeats: int = 5) -> Seconds:
+    """Returns the least time of a forward pass, and of one with its backward pass."""
+    forward = both = float("inf")
     for _ in range(repeats):
         for x in inputs:
             x.grad = None
         started = time.perf_counter()
         y = compute()
+        forward = min(forward, time.perf_counter() - started)
         y.backward(torch.ones_like(y))
-        best = min(best, time.perf_counter() - started)
-    return best
+        both = min(both, time.perf_counter() - started)
+    return Seconds(forward, both)
+
+
+def seconds(compute: Callable[[], Tensor], inputs: list[Tensor], repeats: int = 5) -> float:
+    """Returns the least time of one forward and backward pass."""
+    return measured(compute, inputs, repeats).both
 
 
 def forward_substitution(q: Tensor, k: Tensor, v: Tensor, beta: Tensor) -> Tensor:
@@ -77,31 +99,87 @@ def inputs_of(T: int) -> list[Tensor]:
     return [x.requires_grad_() for x in made]
 
 
-def sdpa_seconds(T: int) -> float:
+def sdpa_seconds(T: int, repeats: int) -> float:
     """Returns the time of torch's causal attention."""
     q, k, v = (x.detach().transpose(1, 2).contiguous() for x in inputs_of(T)[:3])
     leaves = [x.requires_grad_() for x in (q, k, v)]
-    return seconds(lambda: F.scaled_dot_product_attention(q, k, v, is_causal=True), leaves)
+    return seconds(lambda: F.scaled_dot_product_attention(q, k, v, is_causal=True), leaves, repeats)
 
 
-def operator_figures() -> dict[str, float]:
+def operator_figures(lengths: tuple[int, ...]) -> dict[str, float]:
     """Returns the ratios of the delta rule and its rivals."""
     figures = {}
-    for T in (1024, 2048):
+    for T in lengths:
+        repeats = 5 if T <= 2048 else 2
         q, k, v, beta, decay = leaves = inputs_of(T)
-        sdpa = sdpa_seconds(T)
-        delta = seconds(lambda: delta_rule(q, k, v, beta), leaves)  # noqa: B023
-        gated = seconds(lambda: delta_rule(q, k, v, beta, decay), leaves)  # noqa: B023
+        sdpa = sdpa_seconds(T, repeats)
+        delta = seconds(lambda: delta_rule(q, k, v, beta), leaves, repeats)  # noqa: B023
+        gated = seconds(lambda: delta_rule(q, k, v, beta, decay), leaves, repeats)  # noqa: B023
+        rival = seconds(
+            lambda: forward_substitution(q, k, v, beta),  # noqa: B023
+            leaves,
+            2 if T <= 2048 else 1,
+        )
         figures[f"delta_net_over_sdpa_{T}"] = delta / sdpa
         figures[f"gated_delta_net_over_sdpa_{T}"] = gated / sdpa
-        if T == 1024:
-            rival = seconds(lambda: forward_substitution(q, k, v, beta), leaves, 2)  # noqa: B023
-            figures["forward_substitution_over_delta_net_1024"] = rival / delta
-            slow = seconds(lambda: reference.delta_rule(q, k, v, beta), leaves, 1)  # noqa: B023
-            figures["reference_over_delta_net_1024"] = slow / delta
-            torch.testing.assert_close(
-                forward_substitution(q, k, v, beta), delta_rule(q, k, v, beta), atol=1e-4, rtol=1e-3
-            )
+        figures[f"forward_substitution_over_delta_net_{T}"] = rival / delta
+        assert_same(forward_substitution, delta_rule, [q, k, v, beta])
+    return figures
+
+
+class Twins(NamedTuple):
+    """An operator, its definition, and what both are given."""
+
+    fast: Callable[..., Tensor]
+    slow: Callable[..., Tensor]
+    inputs: list[Tensor]
+
+
+def twins_of(T: int) -> dict[str, Twins]:
+    """Returns every operator that has a definition, each with every kind of decay it takes."""
+    q, k, v, beta, decay = inputs_of(T)
+    made = (-torch.rand(B, T, H, K), -torch.rand(B, T, H), -k.detach(), k.detach() / 2)
+    channel_decay, momentum, erase, write = (x.requires_grad_() for x in made)
+    bias = torch.randn(H, WINDOW).requires_grad_()
+    x = torch.randn(B, T, H * K).requires_grad_()
+    weight = torch.randn(H * K, FILTER).requires_grad_()
+    given = {
+        "linear_attention": [q, k, v],
+        "gated_linear_attention": [q, k, v, decay],
+        "channel_gated_linear_attention": [q, k, v, channel_decay],
+        "delta_rule": [q, k, v, beta],
+        "gated_delta_rule": [q, k, v, beta, decay],
+        "channel_gated_delta_rule": [q, k, v, beta, channel_decay],
+        "generalized_delta_rule": [q, k, v, erase, write, channel_decay],
+        "momentum_delta_rule": [q, k, v, beta, momentum, decay],
+        "softmax_attention": [q, k, v],
+        "sliding_window_attention": [q, k, v, bias],
+        "short_convolution": [x, weight],
+    }
+    twins = {}
+    for name, inputs in given.items():
+        operator = name.removeprefix("channel_").removeprefix("gated_")
+        twins[name] = Twins(getattr(ops, operator), getattr(reference, operator), inputs)
+    return twins
+
+
+def assert_same(
+    fast: Callable[..., Tensor], slow: Callable[..., Tensor], inputs: list[Tensor]
+) -> None:
+    """Raises AssertionError unless what is compared in time gives the same values."""
+    with torch.no_grad():
+        torch.testing.assert_close(fast(*inputs), slow(*inputs), atol=1e-4, rtol=1e-3)
+
+
+def reference_figures(lengths: tuple[int, ...]) -> dict[str, float]:
+    """Returns how many times as long as each operator its definition takes."""
+    figures = {}
+    for T in lengths:
+        for name, (fast, slow, inputs) in twins_of(T).items():
+            assert_same(fast, slow, inputs)
+            took = seconds(lambda: fast(*inputs), inputs)  # noqa: B023
+            rival = seconds(lambda: slow(*inputs), inputs, 1)  # noqa: B023
+            figures[f"reference_over_{name}_{T}"] = rival / took
     return figures
 
 
@@ -171,9 +249,10 @@ def mixer_figures(lengths: tuple[int, ...]) -> dict[str, float]:
         cost, flops = {}, {}
         for T in lengths:
             x = torch.randn(1, T, H * K, requires_grad=True)
-            took = seconds(lambda: mixer(x), [x, *mixer.parameters()], 3)  # noqa: B023
+            forward, took = measured(lambda: mixer(x), [x, *mixer.parameters()], 3)  # noqa: B023
             rival = seconds(lambda: attention(x), [x, *attention.parameters()], 2)  # noqa: B023
             cost[T] = took / T
+            figures[f"{name}_forward_tokens_per_second_{T}"] = T / forward
             figures[f"{name}_tokens_per_second_{T}"] = T / took
             figures[f"{name}_over_softmax_attention_{T}"] = took / rival
             figures[f"{name}_peak_mb_{T}"] = peak_bytes(mixer, x) / 1e6
@@ -190,10 +269,21 @@ def main() -> None:
     """Prints one JSON object; fails if attention does not show that it is quadratic."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="short sequences only, for a look")
-    quick = parser.parse_args().quick
+    parser.add_argument("--part", choices=PARTS, help="one part of the figures only")
+    given = parser.parse_args()
     torch.set_num_threads(1)
-    figures = operator_figures() | ({} if quick else cost_figures())
-    figures |= mixer_figures((128, 512) if quick else LENGTHS)
+    figures: dict[str, float] = {}
+    for part in [given.part] if given.part else PARTS:
+        if part == "operators":
+            figures |= operator_figures(LENGTHS[:3] if given.quick else LENGTHS)
+        elif part == "references":
+            figures |= reference_figures(
+                REFERENCE_LENGTHS[:1] if given.quick else REFERENCE_LENGTHS
+            )
+        elif part == "costs":
+            figures |= {} if given.quick else cost_figures()
+        else:
+            figures |= mixer_figures((128, 512) if given.quick else LENGTHS)
     if figures.get("softmax_attention_token_cost_8k_over_1k", 9) < 1.5:
         raise SystemExit("softmax attention looks linear: the measurement is at fault")
     print(json.dumps({"bench": "mixers", "machine": hardware(), "figures": figures}))

@@ -168,6 +168,14 @@ class TestEveryMixer:
         assert not any(x.any() for x in state.values())
         assert all(x.dtype == torch.float32 for x in state.values() if x.is_floating_point())
 
+    @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+    def test_half_precision_is_near_float32(self, build: Build, dtype: torch.dtype) -> None:
+        mixer, x_BTD = build().float(), inputs(700).float()
+        with torch.no_grad():
+            expected_BTD = mixer(x_BTD)
+            half_BTD = mixer.to(dtype)(x_BTD.to(dtype)).float()
+        assert (half_BTD - expected_BTD).abs().mean() <= 0.1 * expected_BTD.abs().mean()
+
     def test_same_seed_same_weights(self, file: Path) -> None:
         def weights(seed: int) -> dict[str, Tensor]:
             torch.manual_seed(seed)

@@ -25,7 +25,7 @@ class DeltaProduct(nn.Module):
     def __init__(self, dim: int, *, heads: int, steps: int = 2) -> None:
         super().__init__()
         self.heads, self.steps = heads, steps
-        self.head_dim = max(1, dim // heads)
+        self.head_dim = ops.head_size(dim, heads)
         inner = heads * self.head_dim
         mixed = (1 + 2 * steps) * inner
         self.project_qkv = nn.Linear(dim, mixed, bias=False)

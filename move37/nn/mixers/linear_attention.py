@@ -23,7 +23,7 @@ class LinearAttention(nn.Module):
     def __init__(self, dim: int, *, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.head_dim = max(1, dim // heads)
+        self.head_dim = ops.head_size(dim, heads)
         inner = heads * self.head_dim
         self.project_qkv = nn.Linear(dim, 3 * inner, bias=False)
         self.convolution = nn.Conv1d(3 * inner, 3 * inner, 4, groups=3 * inner, bias=False)
@@ -56,8 +56,9 @@ class LinearAttention(nn.Module):
 
     def _heads(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         q, k, v = qkv.unflatten(-1, (3 * self.heads, -1)).chunk(3, dim=-2)
-        # A value that is always one makes the memory carry z beside S.
-        return F.elu(q) + 1, F.elu(k) + 1, F.pad(v, (0, 1), value=1.0)
+        # A value that is always one makes the memory carry z beside S. What is read of them is
+        # divided by each other: q is scaled, so that float16 holds both.
+        return (F.elu(q) + 1) / self.head_dim, F.elu(k) + 1, F.pad(v, (0, 1), value=1.0)
 
     def _read(self, o: Tensor) -> Tensor:
         mean = o[..., :-1] / (o[..., -1:] + 1e-6)

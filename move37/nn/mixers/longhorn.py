@@ -27,7 +27,7 @@ class Longhorn(nn.Module):
     def __init__(self, dim: int, *, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.head_dim = max(1, dim // heads)
+        self.head_dim = ops.head_size(dim, heads)
         inner = heads * self.head_dim
         self.project_qkv = nn.Linear(dim, 3 * inner, bias=False)
         self.convolution = nn.Conv1d(3 * inner, 3 * inner, 4, groups=3 * inner, bias=False)

@@ -28,7 +28,7 @@ class Mamba2(nn.Module):
     def __init__(self, dim: int, *, heads: int, state: int | None = None) -> None:
         super().__init__()
         self.heads = heads
-        self.head_dim = max(1, dim // heads)
+        self.head_dim = ops.head_size(dim, heads)
         self.state = state or self.head_dim
         inner = heads * self.head_dim
         mixed = inner + 2 * self.state

@@ -29,7 +29,7 @@ class MesaNet(nn.Module):
     def __init__(self, dim: int, *, heads: int, iterations: int = 8) -> None:
         super().__init__()
         self.heads, self.iterations = heads, iterations
-        self.head_dim = max(1, dim // heads)
+        self.head_dim = ops.head_size(dim, heads)
         inner = heads * self.head_dim
         self.project_qkv = nn.Linear(dim, 3 * inner, bias=False)
         self.convolution = nn.Conv1d(3 * inner, 3 * inner, 4, groups=3 * inner, bias=False)
@@ -85,14 +85,15 @@ class MesaNet(nn.Module):
         ridge_HK = 0.25 + F.softplus(self.ridge)
         solution, residual, direction = q * 0, q, q
         size = _dot(q, q)
+        # Guards against 0 / 0 once the solution is exact; in float16 1e-12 is nothing.
+        least = max(1e-12, torch.finfo(q.dtype).tiny)
         for _ in range(self.iterations):
             image = read_keys(direction) + ridge_HK * direction
-            # The small number guards against 0 / 0 once the solution is exact.
-            length = size / (_dot(direction, image) + 1e-12)
+            length = size / (_dot(direction, image) + least)
             solution = solution + length * direction
             residual = residual - length * image
             earlier, size = size, _dot(residual, residual)
-            direction = residual + size / (earlier + 1e-12) * direction
+            direction = residual + size / (earlier + least) * direction
         return solution
 
     def _heads(self, qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:

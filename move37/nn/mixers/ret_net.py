@@ -27,7 +27,7 @@ class RetNet(nn.Module):
     def __init__(self, dim: int, *, heads: int) -> None:
         super().__init__()
         self.heads = heads
-        self.head_dim = max(2, dim // heads // 2 * 2)  # even, for the rotation
+        self.head_dim = ops.head_size(dim, heads, multiple=2)  # for the rotation
         inner = heads * self.head_dim
         self.log_decay = [math.log1p(-(2.0 ** (-5 - head))) for head in range(heads)]
         self.project_qkv = nn.Linear(dim, 3 * inner, bias=False)

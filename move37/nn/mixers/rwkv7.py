@@ -27,7 +27,7 @@ class RWKV7(nn.Module):
     def __init__(self, dim: int, *, heads: int, rank: int = 16) -> None:
         super().__init__()
         self.heads = heads
-        self.head_dim = max(1, dim // heads)
+        self.head_dim = ops.head_size(dim, heads)
         inner = heads * self.head_dim
 
         # How much of the token before each of r, w, k, v, a, g sees.

@@ -17,6 +17,7 @@ __all__ = [
     "delta_rule_step",
     "generalized_delta_rule",
     "generalized_delta_rule_step",
+    "head_size",
     "linear_attention",
     "linear_attention_step",
     "momentum_delta_rule",
@@ -153,6 +154,16 @@ def sliding_window_attention_step(
     score_BHW = score_BHW.masked_fill(used_BWH1[..., 0].transpose(1, 2) == 0, -torch.inf)
     o_BHV = torch.einsum("bhw,bwhv->bhv", score_BHW.softmax(dim=-1), v_BWHV)
     return o_BHV, window[:, :-1]
+
+
+def head_size(dim: int, heads: int, *, multiple: int = 1) -> int:
+    """Returns the channels of a head: dim / heads, rounded down to a multiple, at least one.
+
+    Raises ValueError where the width or the number of heads is below one.
+    """
+    if dim < 1 or heads < 1:
+        raise ValueError(f"expected a width and a number of heads from 1 on, got {dim} and {heads}")
+    return max(1, dim // heads // multiple) * multiple
 
 
 def rotate(x_BTHK: Tensor, first: int | Tensor = 0) -> Tensor:
