@@ -168,6 +168,14 @@ class TestEveryMixer:
         assert not any(x.any() for x in state.values())
         assert all(x.dtype == torch.float32 for x in state.values() if x.is_floating_point())
 
+    # PyTorch's own, while it traces an autograd function.
+    @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+    def test_torch_compile_takes_it_whole(self, build: Build) -> None:
+        mixer, x_BTD = build(), inputs(40)
+        torch._dynamo.reset()
+        compiled = torch.compile(mixer, fullgraph=True, backend="eager")
+        torch.testing.assert_close(compiled(x_BTD), mixer(x_BTD))
+
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
     def test_half_precision_is_near_float32(self, build: Build, dtype: torch.dtype) -> None:
         mixer, x_BTD = build().float(), inputs(700).float()

@@ -476,6 +476,8 @@ def _on_the_diagonal(x: Tensor, size: int) -> Tensor:
 
 
 def _channel_pairs(q: Tensor, k: Tensor, gq: Tensor, gk: Tensor, pairs: Tensor) -> Tensor:
+    # Aliases: torch.compile refuses one tensor in two places.
+    k, gk = k.view_as(k), gk.view_as(gk)
     result: Tensor = _ChannelPairs.apply(q, k, gq, gk, pairs)  # type: ignore[no-untyped-call]
     return result
 
