@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 import move37.nn.mixers
 from move37.nn.mixers import MIXERS
+from move37.nn.mixers.kimi_delta_attention import KimiDeltaAttention
 from move37.nn.mixers.ret_net import RetNet
 
 FILES = [
@@ -168,14 +169,6 @@ class TestEveryMixer:
         assert not any(x.any() for x in state.values())
         assert all(x.dtype == torch.float32 for x in state.values() if x.is_floating_point())
 
-    # PyTorch's own, while it traces an autograd function.
-    @pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
-    def test_torch_compile_takes_it_whole(self, build: Build) -> None:
-        mixer, x_BTD = build(), inputs(40)
-        torch._dynamo.reset()
-        compiled = torch.compile(mixer, fullgraph=True, backend="eager")
-        torch.testing.assert_close(compiled(x_BTD), mixer(x_BTD))
-
     @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
     def test_half_precision_is_near_float32(self, build: Build, dtype: torch.dtype) -> None:
         mixer, x_BTD = build().float(), inputs(700).float()
@@ -219,3 +212,11 @@ def test_the_memory_of_ret_net_does_not_grow_by_rounding() -> None:
     with torch.no_grad():
         early, late = (decode(mixer, x_BTD[:, :end])[1]["memory"][:, -1] for end in (20, 1200))
     assert late.float().norm() <= early.float().norm()
+
+
+# PyTorch's own, while it traces an autograd function.
+@pytest.mark.filterwarnings("ignore:.*should not be instantiated:DeprecationWarning")
+def test_torch_compile_takes_channelwise_decays_whole() -> None:
+    mixer, x_BTD = KimiDeltaAttention(WIDTHS[0], heads=HEADS).double(), inputs(40)
+    compiled = torch.compile(mixer, fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(x_BTD), mixer(x_BTD))
