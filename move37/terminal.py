@@ -100,7 +100,7 @@ def _heading(task: str) -> str:
 MIXER_STYLES = ("bold cyan", "green", "dim", "", "", "dim")
 MIXER_LEGEND = """\
 T time, H heads, K key size, V value size, W window, n steps; in leading terms.
-S memory, k key, v value. Exact sizes, options, source: move37 mixers NAME"""
+S and other large letters memories, k key, v value; the rest: move37 mixers NAME"""
 
 
 def mixer_list(entries: Sequence[Entry], width: int | None) -> Text:

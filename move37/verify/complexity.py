@@ -96,7 +96,7 @@ def _subquadratic(subject: Subject) -> CheckResult:
     for way, stages in _ways(subject):
         counted: list[tuple[int, Work]] = []
         for lengths in stages:
-            counted += _counted(subject, way, lengths)
+            counted += _count(subject, way, [(length, Work()) for length in lengths])
             for _, work in counted:
                 if work.unknown:
                     told = f"the cost of {', '.join(sorted(work.unknown))} is not known"
@@ -114,16 +114,24 @@ def _subquadratic(subject: Subject) -> CheckResult:
     }
     # A loop over chunks calls each operator less than once a token.
     if max(loops.values(), default=0) >= 1:
-        told += f"; a loop over tokens: {sum(loops.values()):.0f} calls of operators for each"
+        told += f"; a loop over tokens: {sum(loops.values()):.0f} calls of operators per token"
     return passed("sub-quadratic", told)
 
 
 def _memory(subject: Subject) -> CheckResult:
     """Memory per token, asked for and saved for the backward pass, does not grow either."""
     counted: list[tuple[int, Work]] = []
-    way = _Way()
+    # Apart from the count of work: a program can tell that what is saved is watched.
+    saved, way = True, _Way()
     for lengths in _stages(subject):
-        counted += _counted(subject, way, lengths)
+        works = [(length, Work()) for length in lengths]
+        try:
+            counted += _count(subject, way, works, saved=saved)
+        except RuntimeError as error:
+            if "saved tensor hooks" not in str(error):
+                raise
+            saved = False  # torch.func within a forward allows no such count
+            counted += _count(subject, way, [(length, Work()) for length in lengths])
         if grown := _first_grown(subject, way, counted, ("allocated", "saved")):
             return failed("memory", grown.told + _where(subject, grown, way))
     (short, before), (long, after) = counted[0], counted[-1]
@@ -316,23 +324,6 @@ def _line_of_gradient() -> str:
     trail = "" if node is None else "".join(node.metadata.get("traceback_", ()))
     found = _IN_PROGRAM.findall(trail)
     return ": ".join(found[-1])[:90] if found else ""
-
-
-def _counted(subject: Subject, way: _Way, lengths: Sequence[int]) -> list[tuple[int, Work]]:
-    """Returns the work at each length; of training, with what is saved, once for all checks."""
-    works = [(length, Work()) for length in lengths]
-    if way != _Way():
-        return _count(subject, way, works)
-    try:
-        return subject.once(
-            ("as trained", lengths), lambda: _count(subject, way, works, saved=True)
-        )
-    except RuntimeError as error:
-        if "saved tensor hooks" not in str(error):
-            raise
-    # torch.func within a forward allows no such count.
-    works = [(length, Work()) for length in lengths]
-    return subject.once(("as trained", lengths), lambda: _count(subject, way, works))
 
 
 def _count(

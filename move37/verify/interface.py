@@ -99,11 +99,14 @@ def check_finite(subject: Subject) -> CheckResult:
             }
             rows = {kind: x.repeat(1, length // x.shape[1], 1) for kind, x in rows.items()}
             x_BTD = torch.cat(list(rows.values()))
-            told = _not_finite(mixer, x_BTD)
-            if told:
-                kind = next((kind for kind, x in rows.items() if _not_finite(mixer, x)), "mixed")
-                told += f" for {kind} inputs scaled by {scale:g}, T={length}"
-                return failed("finite", told)
+            # Each kind alone too: a program may ask for that of all rows.
+            batches = {"mixed": x_BTD} | (rows if scale == 1 else {})
+            for batch_BTD in batches.values():
+                told = _not_finite(mixer, batch_BTD)
+                if told:
+                    kinds = (kind for kind, x in rows.items() if _not_finite(mixer, x))
+                    told += f" for {next(kinds, 'mixed')} inputs scaled by {scale:g}, T={length}"
+                    return failed("finite", told)
         for bias in (SHUT, -SHUT):
             told = _not_finite(_with_biases(subject.build(draw), bias), x_BTD / SCALES[-1])
             if told:

@@ -89,7 +89,8 @@ def check_padding(subject: Subject) -> CheckResult:
     mixer, x_1TD = subject.random(0, LENGTH)
     rows = [x_1TD[:, :real] for real in REAL]
     for mode in _modes(mixer, x_1TD):
-        alone = [run(mixer, row)[0] for row in rows]
+        before = [run(mixer, row)[0] for row in rows]
+        outputs = []
         for side in ("left", "right"):
             padded, masks = zip(*(_padded(row, side) for row in rows), strict=True)
             x_BTD, mask_BT = torch.cat(padded), torch.cat(masks)
@@ -97,6 +98,10 @@ def check_padding(subject: Subject) -> CheckResult:
             for mark_BT in [mask_BT] if masked else [mask_BT.long(), 1 - mask_BT.long()]:
                 set_dice(0)
                 y_BTD = mixer(x_BTD.clone(), **{"mask_BT" if masked else "documents_BT": mark_BT})
+                outputs.append((side, y_BTD, mask_BT))
+        # Once more: a mask may be kept.
+        for alone in (before, [run(mixer, row)[0] for row in rows]):
+            for side, y_BTD, mask_BT in outputs:
                 for alone_TD, y_TD, mask_T in zip(alone, y_BTD, mask_BT, strict=True):
                     gap = moved(y_TD[mask_T], alone_TD)
                     if not gap <= TOLERANCE:
@@ -130,15 +135,15 @@ def check_decoding(subject: Subject) -> CheckResult:
     x_BTD = torch.cat([x_1TD, x_1TD.flip(1)])
     whole_BTD = run(mixer, x_BTD)
     decoder: Any = mixer
-    # Two sequences side by side, the second one a third behind: what a mixer keeps in itself
+    # Two sequences side by side, the second one token behind: what a mixer keeps in itself
     # instead of in the state that it returns gets mixed up. Half way, a copy takes over.
     states = [decoder.initial_state(2), decoder.initial_state(2)]
     outputs: list[list[Tensor]] = [[], []]
-    for t in range(length):
+    for t in range(length + 1):
         if t == length // 2:
             states = copy.deepcopy(states)
-        for i, place in enumerate((t, t - length // 3)):
-            if 0 <= place < (length if i == 0 else length // 3):
+        for i, place in enumerate((t, t - 1)):
+            if 0 <= place < length:
                 x_BD = x_BTD[:, place] if i == 0 else x_BTD[:, place].flip(0)
                 y_BD, states[i] = decoder.step(x_BD.clone(), states[i])
                 outputs[i].append(y_BD)
@@ -153,7 +158,7 @@ def check_decoding(subject: Subject) -> CheckResult:
         first = next((t for t, one in enumerate(each) if not one <= TOLERANCE), 0)
         told = f"token by token the outputs move by {gap:.1e}, from t={first} on"
         return failed("decoding", told)
-    gap = moved(second_BTD, whole_BTD.flip(0)[:, : length // 3])
+    gap = moved(second_BTD, whole_BTD.flip(0))
     if not gap <= TOLERANCE:
         return failed("decoding", f"two sequences decoded side by side move by {gap:.1e}")
     early, late = state_sizes(mixer.float(), width=subject.width, tokens=(80, 160))

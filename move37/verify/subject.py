@@ -5,9 +5,9 @@ Shape letters: B batch, T time, D model width, R rows.
 
 import inspect
 import traceback
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,6 @@ from move37.records import CheckResult, Level
 
 # Far above float64 rounding (a chunked recurrence leaves 1e-13), far below any useful leak.
 TOLERANCE = 1e-9
-T = TypeVar("T")
 FILE = "candidate.py"  # what tracebacks call the program's file (see lab.loading)
 
 
@@ -32,7 +31,6 @@ class Subject:
     # The same with an option of its constructor changed, by what was changed: "gate=False".
     variants: Mapping[str, MixerFactory] = field(default_factory=dict)
     seed: int = 0  # of all dice; no verdict may depend on it
-    _found: dict[Hashable, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def build(self, seed: int = 0) -> nn.Module:
         """Returns a mixer at its own initialisation."""
@@ -45,13 +43,6 @@ class Subject:
 
     def _seed(self, number: int) -> int:
         return number + 10_000 * self.seed
-
-    def once(self, what: Hashable, find: Callable[[], T]) -> T:
-        """Returns what `find` returns, or returned when another check asked for the same."""
-        if what not in self._found:
-            self._found[what] = find()
-        found: T = self._found[what]
-        return found
 
     @property
     def thorough(self) -> bool:

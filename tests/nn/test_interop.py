@@ -960,6 +960,37 @@ class TestAdapter:
         close(mixer(self.x), layer.project(F.softmax(self.x, dim=-1)))
         assert mixer.bfloat16()(self.x.bfloat16()).dtype == torch.bfloat16
 
+    def test_a_size_of_heads_is_no_number_of_them(self) -> None:
+        class Sized(Plain):
+            def __init__(self, hidden_size: int, num_head_channels: int = 4, overheads: int = 0):
+                super().__init__(hidden_size)
+
+        assert adapt(Sized)(8, 2)(self.x).shape == self.x.shape
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+    def test_what_is_computed_wider_comes_back_to_the_type_of_the_model(
+        self, dtype: torch.dtype
+    ) -> None:
+        class Wide(Plain):
+            def forward(self, hidden_states: Tensor) -> Any:
+                angle = hidden_states.double().cumsum(dim=1).cos().float()
+                mask = (hidden_states > 0).float()
+                return self.project(angle * mask.type(torch.float32))
+
+        mixer, x = adapt(Wide)(8, 2).to(dtype), self.x.to(dtype)
+        layer: Any = mixer.layer
+        close(mixer(x), layer.project(x.double().cumsum(dim=1).cos().to(dtype) * (x > 0)))
+
+    def test_what_a_cast_gives_can_be_written_to(self) -> None:
+        class Writes(Plain):
+            def forward(self, hidden_states: Tensor) -> Any:
+                doubled = hidden_states.float().mul_(2) + hidden_states.to(torch.float32, copy=True)
+                return self.project(doubled)
+
+        mixer, x = adapt(Writes)(8, 2).double(), self.x.double()
+        layer: Any = mixer.layer
+        close(mixer(x), layer.project(3 * x))
+
     def test_a_cast_to_half_precision_is_made_in_such_a_model(self) -> None:
         mixer = adapt(CastsToHalf)(8, 2).bfloat16()
         layer: Any = mixer.layer

@@ -14,7 +14,7 @@ Shape letters: B batch, T time, D model width, N documents in all rows together.
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -38,11 +38,20 @@ HEADS = (
     "heads",
 )
 # By these, the size of a head of keys or of values; a layer with None there computes it itself.
-HEAD_SIZES = ("head_k_dim", "head_v_dim", "head_qk_dim", "head_size", "dim_head", "d_head")
+HEAD_SIZES = (
+    "head_k_dim",
+    "head_v_dim",
+    "head_qk_dim",
+    "head_size",
+    "dim_head",
+    "d_head",
+    "headdim",
+)
 
 _HALF = (torch.bfloat16, torch.float16)
 # Beside "head" in a name, these words make it a number of heads.
 _COUNTS = frozenset({"n", "nb", "nr", "num", "number", "count"})
+_SIZES = frozenset({"dim", "dims", "size", "width", "channels"})  # and these the size of one
 
 
 class FlaMixer(nn.Module):
@@ -64,7 +73,7 @@ class FlaMixer(nn.Module):
     def _run(self, x_BTD: Tensor, **options: Tensor) -> Tensor:
         if self.with_casts or x_BTD.dtype in _HALF:
             return _output(self.layer(x_BTD, **options))
-        with _InputPrecision() as precision:
+        with _InputPrecision(x_BTD.dtype) as precision:
             y_BTD = _output(self.layer(x_BTD, **options))
         self.leaves_casts_out |= precision.used
         return y_BTD
@@ -118,15 +127,16 @@ class MaskingPackingFlaMixer(PackingFlaMixer):
 
 
 class _InputPrecision(TorchFunctionMode):
-    """Within it, nothing is cast to half precision, and nothing in float64 to float32.
+    """Within it, a type told by name that is narrower than the input's stands for the input's.
 
     Layers cast to bfloat16 by name where the model is in bfloat16 anyway, so that the cast does
-    nothing, or lines up what was computed wider. In a wider model the same cast would meet weights
-    of another type, and the next product would raise. To float32 they widen what is narrower.
+    nothing, or lines up what was computed wider, and to float32 what is narrower. In a wider model
+    the same cast would meet weights of another type, and the next product would raise.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, dtype: torch.dtype) -> None:
         super().__init__()
+        self._dtype = dtype
         self.used = False
 
     def __torch_function__(
@@ -134,22 +144,24 @@ class _InputPrecision(TorchFunctionMode):
     ) -> Any:
         del types
         kwargs = kwargs or {}
-        x = args[0] if args and isinstance(args[0], Tensor) else None
-        told = _told_type(func, args, kwargs)
-        if x is None or told is None or not x.is_floating_point():
-            if x is not None and func in (Tensor.bfloat16, Tensor.half):
-                self.used = True
-                return x.to(torch.get_default_dtype())
+        if func in _CASTS:  # x.float() is x.to(torch.float32)
+            func, args = Tensor.to, (args[0], _CASTS[func])
+        if func in (Tensor.to, Tensor.type):
+            told = next((x for x in (*args[1:], *kwargs.values()) if _is_float(x)), None)
+        else:  # softmax(x, dtype=torch.float32), zeros(3, dtype=torch.float32)
+            told = kwargs.get("dtype")
+        if not _is_float(told) or told.itemsize >= self._dtype.itemsize:
             return func(*args, **kwargs)
-        narrowed = told == torch.float32 and x.dtype == torch.float64
-        if func is Tensor.to or func in _CASTS:
-            if narrowed or told in _HALF:
-                self.used = True
-                return x
-        elif narrowed:  # softmax(x, dtype=torch.float32)
-            self.used = True
-            kwargs = kwargs | {"dtype": x.dtype}
-        return func(*args, **kwargs)
+        self.used = True
+        args = tuple(self._dtype if x is told else x for x in args)
+        kwargs = {name: self._dtype if x is told else x for name, x in kwargs.items()}
+        result = func(*args, **kwargs)
+        # A cast makes new memory, which a layer may write to.
+        return result.clone() if args and result is args[0] and result.dtype != told else result
+
+
+def _is_float(value: Any) -> TypeGuard[torch.dtype]:
+    return isinstance(value, torch.dtype) and value.is_floating_point
 
 
 _CASTS = {
@@ -157,13 +169,6 @@ _CASTS = {
     Tensor.bfloat16: torch.bfloat16,
     Tensor.half: torch.float16,
 }
-
-
-def _told_type(func: Callable[..., Any], args: Any, kwargs: Any) -> torch.dtype | None:
-    """Returns the type that a call names: x.float(), x.to(torch.float32), softmax(x, dtype=...)."""
-    given = args[1:] if func is Tensor.to else ()
-    named = (x for x in (*given, kwargs.get("dtype")) if isinstance(x, torch.dtype))
-    return _CASTS[func] if func in _CASTS else next(named, None)
 
 
 def adapt(kind: type[nn.Module], options: Mapping[str, Any] | None = None) -> MixerFactory:
@@ -223,14 +228,15 @@ def _counts_heads(parameter: inspect.Parameter) -> bool:
     if default not in (None, parameter.empty) and type(default) is not int:
         return False
     words = parameter.name.lower().split("_")
-    plural = any(word.endswith("heads") for word in words)
-    return plural or ("head" in words and not _COUNTS.isdisjoint(words))
+    if words[-1] in _SIZES or "across" in words:
+        return False
+    return "heads" in words or ("head" in words and not _COUNTS.isdisjoint(words))
 
 
 def adapted(layer: nn.Module, *, with_casts: bool = False) -> FlaMixer:
     """Returns the mixer around a layer, which offers what the layer's forward takes.
 
-    `with_casts` leaves its casts to half precision in.
+    `with_casts` leaves its casts to a narrower type in.
     """
     packs, masks = takes_cu_seqlens(layer), takes_mask(layer)
     kind = {

@@ -178,7 +178,7 @@ def rotate(x_BTHK: Tensor, first: int | Tensor = 0) -> Tensor:
         raise ValueError(f"rotate: expected an even K, to turn pairs of channels; got {K}")
     # In float32 the angle of a far position would be rounded by as much as a small angle.
     position_T = torch.arange(T, device=x_BTHK.device, dtype=torch.float64)
-    position_BT = position_T + (first[:, None] if isinstance(first, Tensor) else first)
+    position_BT = position_T + (first[..., None] if isinstance(first, Tensor) else first)
     channel_K = torch.arange(K // 2, device=x_BTHK.device, dtype=torch.float64)
     rate_K = 10000.0 ** (-2 * channel_K / K)
     angle_BT1K = position_BT[..., None, None] * rate_K

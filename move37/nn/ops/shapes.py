@@ -2,6 +2,9 @@
 
 `q_BTHK` is (B, T, H, K), and a letter stands for the same size in all arguments of a call. Without
 it, a value that is a token too short would be padded with zeros like the end of a chunk.
+
+Not covered: values (a log decay above zero), arguments whose names tell no shape, and the steps of
+the window and the convolution, whose states are one shorter than their W.
 """
 
 import functools
@@ -19,7 +22,9 @@ _LETTERS = re.compile(r"_([A-Z0-9]+)$")
 
 def shaped(operator: _Operator) -> _Operator:
     """The same operator; raises ValueError for a shape or type that it does not take."""
-    names = tuple(inspect.signature(operator).parameters)
+    parameters = inspect.signature(operator).parameters
+    names = tuple(parameters)
+    optional = {name for name, one in parameters.items() if one.default is None}
     letters = {name: found[1] for name in names if (found := _LETTERS.search(name))}
     most = letters[names[0]]
 
@@ -30,7 +35,9 @@ def shaped(operator: _Operator) -> _Operator:
             told = letters.get(name)
             if name == "log_decay":  # one for each head, or for each channel of its key
                 told = most if isinstance(value, Tensor) and value.ndim == len(most) else most[:-1]
-            if told and value is not None and (wrong := _wrong(name, told, value, sizes)):
+            if not told or (value is None and name in optional):
+                continue
+            if wrong := _wrong(name, told, value, sizes):
                 raise ValueError(f"{operator.__name__}: {wrong}")
         return operator(*inputs, **options)
 
@@ -53,7 +60,7 @@ def _wrong(name: str, letters: str, value: Any, sizes: dict[str, int]) -> str | 
         return f"expected {name} of shape ({told}), got {shape}"
     if any(size == 0 for letter, size in zip(letters, shape, strict=True) if letter in "BT"):
         return f"expected at least one row and one token in {name}, got {shape}"
-    if value.dtype.is_floating_point == name.startswith("documents"):
+    if (value.is_floating_point() or value.is_complex()) == name.startswith("documents"):
         kind = "numbers of documents" if name.startswith("documents") else "floating-point numbers"
         return f"expected {kind} in {name}, got {value.dtype}"
     sizes.update(zip(letters, shape, strict=True))
