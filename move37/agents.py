@@ -188,6 +188,7 @@ def read_program(text: str, words: Words, parent: Record | None = None) -> Propo
         raise InputError(f"the program has more than {MOST_BYTES:,} bytes: write one mixer only")
     name = _class_in(text)
     if name is None:
+        _look_at(text)
         source = parent.candidate.proposal.source if parent else None
         try:
             answer = read_answer(text, parent=source)
@@ -204,6 +205,14 @@ def read_program(text: str, words: Words, parent: Record | None = None) -> Propo
             f"expected a name in one line of at most {LONGEST_NAME} characters, got {name!r}"
         )
     return proposal_of(replace(answer, name=name, motivation=motivation), words.agent)
+
+
+def _look_at(text: str) -> None:
+    """Raises InputError for Python that does not parse: Markdown, which it may be, has a fence."""
+    program = parse(text)
+    begins = text.lstrip().startswith(("import ", "from ", "class ", "def ", '"""'))
+    if isinstance(program, SyntaxError) and begins and "```" not in text:
+        raise InputError(f"the program does not parse: line {program.lineno}: {program.msg}")
 
 
 def _is_line(text: str) -> bool:

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import random
+import shlex
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -45,6 +46,16 @@ class Words:
     replay: Path | None = None
     judge_share: float = 0.0  # of the judgement in the fitness
 
+    @property
+    def arguments(self) -> str:
+        """Returns the same as the command line takes it: what goes on needs them again."""
+        said: list[tuple[str, object]] = [("model", one) for one in self.models]
+        said += [("models", self.file), ("secrets", self.secrets), ("record", self.record)]
+        said += [("max-dollars", self.max_dollars), ("max-tokens", self.max_tokens)]
+        said += [("replay", self.replay), ("judge-share", self.judge_share or None)]
+        told = (f" --{name} {shlex.quote(str(word))}" for name, word in said if word is not None)
+        return "".join(told)
+
     def specs(self) -> tuple[ModelSpec, ...]:
         """Returns the models that are named; raises InputError."""
         listed = read_models(self.file) if self.file else ()
@@ -76,14 +87,16 @@ def team(
     if not specs:
         yield None
         return
-    with _models(words, specs, store, seed) as models:
+    # Of these a model may have been asked by now: see `Selection.lag`.
+    started = max((one.experiment for one in history), default=-1) + 1 + preset.selection.lag
+    with _models(words, specs, store, seed, started) as models:
         size = preset.budgets[0].model
         yield Team(models, specs, size, payoffs=Payoffs(store, history), notes=store)
 
 
 @contextlib.contextmanager
 def _models(
-    words: Words, specs: Sequence[ModelSpec], store: Store, seed: int
+    words: Words, specs: Sequence[ModelSpec], store: Store, seed: int, started: int
 ) -> Iterator[LanguageModels]:
     if words.replay:
         yield Player(words.replay)
@@ -102,7 +115,7 @@ def _models(
         if not words.record:
             yield client
             return
-        with Recorder(client, words.record, access.scrub) as recorder:
+        with Recorder(client, words.record, access.scrub, started) as recorder:
             yield recorder
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.text import Text
 
 from move37 import __version__, interrupts
-from move37.records import InputError, Level, Record, RunFailed, fields_of, to_data
+from move37.records import InputError, Level, Measured, Record, RunFailed, fields_of, to_data
 
 if TYPE_CHECKING:
     from move37.asking import Words
@@ -188,7 +188,14 @@ def _session(
             asking.team(words or asking.Words(), plan.preset, opened, history, seed=seed)
         )
         work = session.Session(
-            plan, opened, history, researcher=team, advisers=team, as_json=as_json, strict=strict
+            plan,
+            opened,
+            history,
+            researcher=team,
+            advisers=team,
+            as_json=as_json,
+            strict=strict,
+            arguments=words.arguments if words else "",
         )
         try:
             if words is None:
@@ -243,7 +250,9 @@ def _show(history: "History", number: int, as_json: bool) -> None:
 
     mine, identity = history.experiment(number), history.experiment(number)[-1].candidate.id
     lesson = next((one for one in history.lessons if one.experiment == number), None)
-    row, judgement = row_of(history, identity), history.judgement(identity)
+    measured = isinstance(mine[-1].outcome, Measured)  # not the same program in another experiment
+    row = row_of(history, identity) if measured else None
+    judgement = history.judgement(identity) if measured else None
     ancestors = _ancestors(history, mine[-1])
     if as_json:
         shown = fields_of(row) if row else None

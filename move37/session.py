@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from rich.console import Console
 from rich.markup import escape
+from rich.text import Text
 
 from move37 import interrupts, terminal
 from move37.history import History
@@ -111,13 +112,16 @@ class Session:
         advisers: Advisers | None = None,
         as_json: bool,
         strict: bool = False,
+        arguments: str = "",
     ) -> None:
         """`history` is what the store holds, and grows with it.
 
         The offline composer proposes, if no other `researcher` is given; see `discover`.
+        `arguments` are those of the command that say who proposes: told where it goes on.
         """
         self.plan, self.store, self.as_json, self._strict = plan, store, as_json, strict
         self._researcher, self._advisers = researcher or Composer(), advisers
+        self._words = arguments
         # With --json, text for people goes to the other stream.
         self.console = Console(stderr=as_json, highlight=False)
         self.history = history
@@ -258,12 +262,13 @@ class Session:
             self.console.print(f"\nStore   {self.store.path}\nReport  {report}")
             if best:
                 where = _arguments(self.plan, self.store)
-                again = _run_arguments(self.plan, self.store)
-                self.console.print(
+                again = _run_arguments(self.plan, self.store) + self._words
+                told = (
                     f"\nNext    {_command()} show {best.experiment}{where}      the best, in full\n"
                     f"        {_command()} run --experiments {2 * self._proposals()}{again}"
                     "      go on from here"
                 )
+                self.console.print(Text(told), soft_wrap=True)  # to be copied
         self._fail_if_nothing_measured(rows)
 
     def _fail_if_nothing_measured(self, rows: Sequence[Row]) -> None:

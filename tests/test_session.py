@@ -1,9 +1,11 @@
-"""What a run is expected to take."""
+"""What a run is expected to take, and how it is told to go on."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from move37.asking import Words
 from move37.loop import Plan, discover
 from move37.records import Measured, Record
 from move37.research.composer import Composer
@@ -55,3 +57,10 @@ def test_what_is_done_already_is_not_expected_again() -> None:
     whole, left = cost_of(PLAN, 6.0, 0), cost_of(PLAN, 6.0, 5)
     assert left.core_seconds < whole.core_seconds
     assert cost_of(PLAN, 6.0, 7).core_seconds == 0
+
+
+def test_the_words_about_models_are_told_as_the_command_line_takes_them() -> None:
+    words = Words(("http://127.0.0.1/v1#a b", "openai:m"), record=Path("tape"), max_tokens=9)
+    assert words.arguments == (
+        " --model 'http://127.0.0.1/v1#a b' --model openai:m --record tape --max-tokens 9"
+    )

@@ -94,16 +94,29 @@ class Choice:
 class Recorder:
     """Asks another, and appends each exchange to a cassette."""
 
-    def __init__(self, models: LanguageModels, path: Path, scrub: Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        models: LanguageModels,
+        path: Path,
+        scrub: Callable[[str], str],
+        started: int | None = None,
+    ) -> None:
         """Goes on behind what the cassette holds; a line that was cut by a kill is taken away.
 
-        Raises InputError for a file that is no cassette.
+        Raises InputError for a file that is no cassette, or that of another run: with exchanges
+        about experiments that a run which has `started` so many cannot have asked about.
         """
         self._models = models
         self._scrub = scrub
         self._lock = threading.Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
         earlier = _read(path) if path.exists() else []
+        asked = {line.experiment for line in earlier if isinstance(line, Exchange)} - {None}
+        if started is not None and any(number >= started for number in asked if number is not None):
+            raise InputError(
+                f"{path} is the cassette of another run, which went further than this one's store: "
+                "expected a new file for --record"
+            )
         self._session = 1 + max((line.session for line in earlier), default=0)
         self._file = path.open("ab+")
         self._file.seek(0)

@@ -75,6 +75,7 @@ OUTPUT_LIMITS = (
     r"valid range of max_tokens is \[1, ?(\d+)\]",  # DeepSeek
 )
 LEAST_OUTPUT = 1_000  # tokens, below which no answer is worth asking for
+NAMES_TOLD = 5  # of the models that an endpoint lists
 LAST_SECONDS = 5.0  # at the end of a run, for what is under way
 NOTHING = Usage(0, 0)
 _GOES_ON = "the same command goes on"
@@ -190,7 +191,7 @@ class Client:
         if failure.kind in ("refused", "too much"):
             return "refused"
         if wait > self._patience_seconds:
-            return f"asks to wait for {wait:.0f} s"
+            return f"asks to wait for {failure.wait_seconds or wait:,.0f} s"
         return f"failed {attempt} times, at last so" if attempt >= self._attempts else ""
 
     def _wait_seconds(self, failure: _Failure, attempt: int) -> float:
@@ -529,7 +530,8 @@ def _reach(spec: ModelSpec, access: Access, timeout_seconds: float) -> Reach:
     told = f"answers {'to its key' if key else 'without a key'}"
     names = _listed(answer)
     if names and spec.model not in names:
-        told += f"; its list of models has no {spec.model}"
+        some = ", ".join(sorted(names)[:NAMES_TOLD]) + ", ..." * (len(names) > NAMES_TOLD)
+        told += f"; its list of models has no {spec.model}, but {_short(some)}"
     return Reach(spec.name, True, told)
 
 

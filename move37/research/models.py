@@ -25,6 +25,8 @@ from move37.records import InputError, RunFailed
 
 ROLES = ("researcher", "engineer", "novelty_judge", "analyst", "summariser", "judge")
 LEAST_KEY = 6  # characters
+# By these names the command line and a file take the prices.
+PRICES = {"input": "input_dollars_per_million", "output": "output_dollars_per_million"}
 FORMS = "openai:NAME, anthropic:NAME, google:NAME, openrouter:NAME or http://HOST:PORT/v1#NAME"
 
 
@@ -148,7 +150,6 @@ def parse_model(text: str) -> ModelSpec:
     [,max_output=TOKENS]; prices are in dollars per million tokens. Raises InputError for anything
     else.
     """
-    long = {"input": "input_dollars_per_million", "output": "output_dollars_per_million"}
     name, *options = (part.strip() for part in text.split(","))
     data: dict[str, Any] = {"name": name}
     for option in options:
@@ -172,7 +173,7 @@ def parse_model(text: str) -> ModelSpec:
         else:
             try:
                 number = int(value) if key == "max_output" else float(value)
-                data[long.get(key, key)] = number
+                data[key] = number
             except ValueError:
                 raise InputError(f"{name}: expected a number in {key}=, got {value!r}") from None
     return _spec(data, name)
@@ -181,7 +182,8 @@ def parse_model(text: str) -> ModelSpec:
 def read_models(path: Path) -> tuple[ModelSpec, ...]:
     """Returns the models of a TOML file, one `[[model]]` table each; raises InputError.
 
-    The keys of a table are the fields of ModelSpec; only `name` is needed.
+    The keys of a table are those of the command line, or the fields of ModelSpec; only `name` is
+    needed.
     """
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -210,22 +212,28 @@ def distinct(specs: Iterable[ModelSpec]) -> tuple[ModelSpec, ...]:
 def _spec(data: object, place: str) -> ModelSpec:
     if not isinstance(data, dict) or not isinstance(data.get("name"), str):
         raise InputError(f"{place}: expected a table with the name of a model: name = {FORMS}")
+    if "," in data["name"]:
+        told = "expected the name alone, and weight, roles and the like as keys of their own"
+        raise InputError(f"{place}: {told}, got {data['name']!r}")
+    said = {PRICES.get(str(key), str(key)): value for key, value in data.items()}
     known = {f.name for f in fields(ModelSpec)}
-    for key, value in data.items():
+    for key, value in said.items():
         if key not in known:
-            raise InputError(f"{place}: expected {', '.join(sorted(known))}, got {key!r}")
+            names = sorted(known - set(PRICES.values()) | set(PRICES))
+            raise InputError(f"{place}: expected {', '.join(names)}, got {key!r}")
         if key == "roles":
             fine = isinstance(value, list) and all(isinstance(x, str) and x for x in value)
+            kind = f'a list, as ["{ROLES[1]}"]'
         elif key in ("name", "key_env"):
-            fine = isinstance(value, str)
+            fine, kind = isinstance(value, str), "text"
         elif key == "max_output":
-            fine = isinstance(value, int) and not isinstance(value, bool)
+            fine, kind = isinstance(value, int) and not isinstance(value, bool), "a whole number"
         else:
-            fine = isinstance(value, int | float) and not isinstance(value, bool)
+            fine, kind = isinstance(value, int | float) and not isinstance(value, bool), "a number"
         if not fine:
-            raise InputError(f"{place}: {key} has the wrong type: see move37.research.models")
-    roles = {"roles": tuple(data["roles"])} if "roles" in data else {}
-    return ModelSpec(**(data | roles))
+            raise InputError(f"{place}: expected {kind} for {key}, got {value!r}")
+    roles = {"roles": tuple(said["roles"])} if "roles" in said else {}
+    return ModelSpec(**(said | roles))
 
 
 # ---------------------------------------------------------------- keys and addresses

@@ -170,6 +170,15 @@ def test_a_recorder_refuses_a_file_that_is_no_cassette(tmp_path: Path) -> None:
     assert (tmp_path / "notes").read_text() == "mine\n"
 
 
+def test_a_recorder_refuses_the_cassette_of_a_run_that_went_further(tmp_path: Path) -> None:
+    with Recorder(Scripted([reply("of 6")]), tmp_path / "tape", scrub) as recorder:
+        ask(recorder, experiment=6)
+    with pytest.raises(InputError, match="is the cassette of another run"):
+        Recorder(Scripted([]), tmp_path / "tape", scrub, started=6)
+    with Recorder(Scripted([]), tmp_path / "tape", scrub, started=7):
+        pass
+
+
 def test_a_line_that_was_cut_is_taken_away(tmp_path: Path) -> None:
     path = recorded(tmp_path / "tape", reply("a"), reply("b"), prompts=["x", "y"])
     path.write_bytes(path.read_bytes()[:-20])

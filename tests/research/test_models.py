@@ -101,6 +101,12 @@ def test_a_file_holds_one_table_for_each_model(tmp_path: Path) -> None:
     assert found == (ModelSpec("openai:gpt-5", roles=("judge",)), ModelSpec(LOCAL, weight=3))
 
 
+def test_a_file_takes_prices_by_the_names_of_the_command_line(tmp_path: Path) -> None:
+    text = '[[model]]\nname = "openai:m"\ninput = 1\noutput = 2.5'
+    found = read_models(written(tmp_path / "models.toml", text))
+    assert found == (parse_model("openai:m,input=1,output=2.5"),)
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
@@ -109,8 +115,12 @@ def test_a_file_holds_one_table_for_each_model(tmp_path: Path) -> None:
         ("model = 3", "expected tables"),
         ("[[model]]\nweight = 2", "model 1: expected a table with the name"),
         ('[[model]]\nname = "openai:m"\ncolour = 1', "got 'colour'"),
-        ('[[model]]\nname = "openai:m"\nweight = true', "weight has the wrong type"),
-        ('[[model]]\nname = "openai:m"\nroles = "all"', "roles has the wrong type"),
+        ('[[model]]\nname = "openai:m"\nweight = true', "expected a number for weight, got True"),
+        (
+            '[[model]]\nname = "openai:m"\nroles = "all"',
+            "expected a list, as .* for roles, got 'all'",
+        ),
+        ('[[model]]\nname = "openai:m,weight=2"', "expected the name alone"),
         ('[[model]]\nname = "openai:m"\n' * 2, "got openai:m twice"),
         ('[[model]]\nname = "openai:m"\n[other]', "got 'model', 'other'"),
     ],
