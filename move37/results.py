@@ -98,13 +98,17 @@ def results(records: Sequence[Record]) -> list[Result]:
 
 
 def find(records: Sequence[Record], identity: str) -> int:
-    """Returns the experiment that is meant; raises InputError if none or several are."""
+    """Returns the experiment that is meant; raises InputError if none or several are.
+
+    Of several, the only one that was measured is meant.
+    """
     if identity.isdecimal() and any(record.experiment == int(identity) for record in records):
         return int(identity)
     exact = {r.experiment for r in records if r.candidate.proposal.name == identity}
     found = exact or {r.experiment for r in records if r.candidate.id.startswith(identity)}
-    if len(found) == 1:
-        return found.pop()
+    measured = {r.experiment for r in records if isinstance(r.outcome, Measured)} & found
+    if len(found) == 1 or len(measured) == 1:
+        return min(measured or found)
     if found:
         numbers = ", ".join(str(number) for number in sorted(found))
         raise InputError(f"{identity!r} means experiments {numbers}: give one of these numbers")

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from move37.history import History
-from move37.records import Candidate, Judgement, Proposal, Record
+from move37.records import Candidate, InputError, Judgement, Proposal, Record
 from move37.research.analyst import analyse
 from move37.research.novelty import repeats
 from move37.research.novelty_judge import Ideas
 from move37.research.syntax import fingerprint
-from move37.results import results
+from move37.results import find, results
 from move37.search.board import Board
 from move37.search.fitness import Form, Scale, Unscaled
 from move37.search.leaderboard import leaderboard, row_of
@@ -295,3 +295,14 @@ def test_a_judgement_comes_with_its_experiment() -> None:
     (one,) = [j for j in judged(records) if j.experiment == 21][:1]
     history.add([r for r in records if r.experiment == 21], None, one)
     assert history.judgement(one.candidate) == one
+
+
+def test_a_name_means_the_experiment_that_was_measured() -> None:
+    records = [rejected("Echo", experiment=5), record("Echo", experiment=6)]
+    assert find(records, "Echo") == 6
+
+
+def test_a_name_of_two_that_were_measured_is_not_understood() -> None:
+    records = [record("Echo", experiment=5), record("Echo", experiment=6)]
+    with pytest.raises(InputError, match="means experiments 5, 6"):
+        find(records, "Echo")

@@ -3,6 +3,7 @@
 The same for a team of language models and for an agent outside.
 """
 
+from statistics import mean
 from typing import Any
 
 from move37.knowledge.retrieval import Entry, Library, entries
@@ -79,8 +80,12 @@ def _shown(record: Record) -> dict[str, str]:
 def _result(record: Record) -> str:
     if not isinstance(record.outcome, Measured):
         return "Not measured."
-    told = (f"{m.task} {m.value:.3f} {m.metric}" for m in record.outcome.measurements)
-    return f"Measured: {', '.join(told)}."
+    values: dict[tuple[str, str], list[float]] = {}
+    for one in record.outcome.measurements:
+        values.setdefault((one.task, one.metric), []).append(one.value)
+    told = ", ".join(f"{task} {mean(of):.3f} {metric}" for (task, metric), of in values.items())
+    seeds = max(map(len, values.values()), default=0)
+    return f"Measured{f' (mean of {seeds} seeds)' if seeds > 1 else ''}: {told}."
 
 
 def _entry(entry: Entry) -> dict[str, Any]:
