@@ -224,8 +224,12 @@ class Session:
         self._say(f"[bold]move37[/] {preset.name}: {preset.summary}")
         if self.done:
             self._say(f"Going on after experiment {self.done - 1} in {self.store.path}.")
+            if not self._words and (models := _models(self.history)):
+                told = f"Until now {', '.join(models)} proposed; without --model the composer does."
+                self._say(f"[yellow]{escape(told)}[/]")
         self._say(
-            f"Plan: {todo}{proposals} proposals x about {SEEDS_PER_PROPOSAL:g} seeds, on {tasks}."
+            f"Plan: {todo}{proposals} proposal{'s' * (proposals != 1)} x about "
+            f"{SEEDS_PER_PROPOSAL:g} seeds, on {tasks}."
         )
         self._say(
             f"      One mixer, one seed: {cost.seed_seconds:.0f} s of a core here.\n"
@@ -236,7 +240,8 @@ class Session:
         size = preset.budgets[0].model
         lengths = ", ".join(str(budget.length) for budget in preset.budgets)
         self._say(
-            f"Model: {size.parameters:,} parameters, {size.layers} layers of width {size.width}, "
+            f"Model: {size.parameters:,} parameters, {size.layers} "
+            f"layer{'s' * (size.layers != 1)} of width {size.width}, "
             f"sequences of {lengths} tokens."
         )
         if preset.ruler:
@@ -407,6 +412,11 @@ def probe(plan: Plan, lab: Lab) -> float:
 def _command() -> str:
     """Returns what the user has to type: the name alone only where the shell finds it."""
     return "move37" if shutil.which("move37") else os.path.relpath(sys.argv[0])
+
+
+def _models(records: Iterable[Record]) -> list[str]:
+    """Returns the language models that proposed programs, by name: PROVIDER:NAME or URL#NAME."""
+    return sorted({name for one in records if ":" in (name := one.candidate.proposal.origin)})
 
 
 def _arguments(plan: Plan, store: Store) -> str:
