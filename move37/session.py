@@ -224,7 +224,7 @@ class Session:
         self._say(f"[bold]move37[/] {preset.name}: {preset.summary}")
         if self.done:
             self._say(f"Going on after experiment {self.done - 1} in {self.store.path}.")
-            if not self._words and (models := _models(self.history)):
+            if not self._words and (models := models_of(self.history)):
                 told = f"Until now {', '.join(models)} proposed; without --model the composer does."
                 self._say(f"[yellow]{escape(told)}[/]")
         self._say(
@@ -414,7 +414,7 @@ def _command() -> str:
     return "move37" if shutil.which("move37") else os.path.relpath(sys.argv[0])
 
 
-def _models(records: Iterable[Record]) -> list[str]:
+def models_of(records: Iterable[Record]) -> list[str]:
     """Returns the language models that proposed programs, by name: PROVIDER:NAME or URL#NAME."""
     return sorted({name for one in records if ":" in (name := one.candidate.proposal.origin)})
 

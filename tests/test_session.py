@@ -9,7 +9,7 @@ from move37.asking import Words
 from move37.loop import Plan, discover
 from move37.records import Measured, Record
 from move37.research.composer import Composer
-from move37.session import cost_of, seconds_before
+from move37.session import cost_of, models_of, seconds_before
 from move37.store.store import Store
 from tests.fakes import FakeLab, preset
 
@@ -64,3 +64,10 @@ def test_the_words_about_models_are_told_as_the_command_line_takes_them() -> Non
     assert words.arguments == (
         " --model 'http://127.0.0.1/v1#a b' --model openai:m --record tape --max-tokens 9"
     )
+
+
+def test_the_models_that_proposed_so_far_are_known_by_their_names(records: list[Record]) -> None:
+    last = records[-1].candidate
+    proposal = replace(last.proposal, origin="openai:m")
+    asked = replace(records[-1], candidate=replace(last, proposal=proposal))
+    assert (models_of(records), models_of([*records, asked])) == ([], ["openai:m"])
