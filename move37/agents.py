@@ -188,7 +188,7 @@ def read_program(text: str, words: Words, parent: Record | None = None) -> Propo
         raise InputError(f"the program has more than {MOST_BYTES:,} bytes: write one mixer only")
     name = _class_in(text)
     if name is None:
-        _look_at(text)
+        _refuse_what_does_not_parse(text)
         source = parent.candidate.proposal.source if parent else None
         try:
             answer = read_answer(text, parent=source)
@@ -207,7 +207,7 @@ def read_program(text: str, words: Words, parent: Record | None = None) -> Propo
     return proposal_of(replace(answer, name=name, motivation=motivation), words.agent)
 
 
-def _look_at(text: str) -> None:
+def _refuse_what_does_not_parse(text: str) -> None:
     """Raises InputError for Python that does not parse: Markdown, which it may be, has a fence."""
     program = parse(text)
     begins = text.lstrip().startswith(("import ", "from ", "class ", "def ", '"""'))
