@@ -438,6 +438,53 @@ def test_in_bfloat16_gentle_decays_hold_beside_strong_ones(beta: bool, decay: De
     )
 
 
+def each_recurrence(
+    decay: Decay = "channel",
+) -> dict[str, tuple[Callable[[Any], Operator], Inputs]]:
+    return {
+        "linear_attention": (linear_attention, Dice().recurrent(decay, beta=False)),
+        "delta_rule": (delta_rule, Dice().recurrent(decay, beta=True)),
+        "generalized_delta_rule": (generalized, Dice().generalized()),
+        "momentum_delta_rule": (momentum, Dice().momentum()),
+    }
+
+
+@pytest.mark.parametrize("name", each_recurrence())
+class TestStretches:
+    """The state passes from one stretch of time to the next, forward and backward."""
+
+    CHUNK = 7
+
+    @pytest.fixture(autouse=True, params=[1, 4], ids=["one chunk", "four chunks"])
+    def _short(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(chunked, "NUMBERS_AT_A_TIME", B * H * K * self.CHUNK * request.param)
+        monkeypatch.setattr(chunked, "STRETCH", 1)  # no cut between rows
+
+    @each_decay
+    @with_and_without_documents
+    def test_values_and_gradients_are_those_of_the_definition(
+        self, name: str, decay: Decay, packed: bool
+    ) -> None:
+        operator, inputs = each_recurrence(decay)[name]
+        documents = Dice().documents() if packed else None
+        fast = with_options(operator(chunked), documents_BT=documents, chunk=self.CHUNK)
+        slow = with_options(operator(reference), documents_BT=documents)
+        assert_equal(fast, slow, inputs)
+
+    def test_second_derivatives_are_those_of_the_definition(self, name: str) -> None:
+        operator, inputs = each_recurrence()[name]
+
+        def second(module: Any, **options: Any) -> list[Tensor]:
+            own = cast(inputs, torch.float64)
+            output = operator(module)(**own, **options)
+            first = torch.autograd.grad(output.square().sum(), [*own.values()], create_graph=True)
+            steep = torch.stack([x.square().sum() for x in first]).sum()
+            return list(torch.autograd.grad(steep, [*own.values()]))
+
+        found = zip(second(chunked, chunk=self.CHUNK), second(reference), strict=True)
+        assert max(distance(actual, expected) for actual, expected in found) <= 1e-9
+
+
 @pytest.mark.parametrize("name", ["q", "k", "v", "beta", "log_decay"])
 def test_second_derivatives_are_there_for_each_input_alone(name: str) -> None:
     inputs = {key: x.float() for key, x in Dice().recurrent("scalar", beta=True).items()}

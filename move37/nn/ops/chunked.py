@@ -14,7 +14,7 @@ K key size, V value size, D width, W window. See `reference` for the definitions
 
 import functools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
@@ -26,11 +26,23 @@ from move37.nn.ops.reference import in_turn
 CHUNK = 32
 # Smaller triangles are inverted row by row, larger ones from two halves.
 SUBSTITUTED = 16
-# On a CPU, a tensor of 32 MB or more is new memory at every use, and costs twice the time: the
-# operators work on so many numbers of q at a time.
-NUMBERS_AT_A_TIME = 2**21
+# On a CPU, what does not fit into the caches costs up to half as much time again: the operators
+# work on so many numbers of q at a time, a few rows of the batch and a stretch of time.
+NUMBERS_AT_A_TIME = 2**18
+# The rows are cut before stretches become shorter than this.
+STRETCH = 256
 
 _Operator = TypeVar("_Operator", bound=Callable[..., Tensor])
+
+
+class _Reach(NamedTuple):
+    """Which positions of a chunk see each other, the state before it, and the state after it."""
+
+    left: bool  # whether the state that leaves the last chunk will be read
+    pairs: Tensor  # (N, M, C, C): i sees j, that is j <= i in the same document
+    carried: Tensor | None  # (N, M, C, 1): i sees the state that enters the chunk
+    kept: Tensor | None  # (N, M, C, 1): j is still there in the state that leaves the chunk
+    passed: Tensor | None  # (N, M, 1, 1): so is the state that entered
 
 
 def _by_rows(operator: _Operator) -> _Operator:
@@ -38,8 +50,8 @@ def _by_rows(operator: _Operator) -> _Operator:
 
     @functools.wraps(operator)
     def by_rows(q_BTHK: Tensor, *others: Any, **options: Any) -> Tensor:
-        B = q_BTHK.shape[0]
-        rows = max(1, NUMBERS_AT_A_TIME * B // max(1, q_BTHK.numel()))
+        B, T, H, K = q_BTHK.shape
+        rows = max(1, NUMBERS_AT_A_TIME // max(1, min(T, STRETCH) * H * K))
         if rows >= B or q_BTHK.device.type != "cpu":
             return operator(q_BTHK, *others, **options)
 
@@ -135,13 +147,21 @@ def generalized_delta_rule(
     triangular system gives u for all positions, then values and keys of both kinds pass through
     the chunks as in linear attention.
     """
-    B, T, H = q_BTHK.shape[:3]
-    N, C = _chunks(T, chunk, halved=True)
-    q, k, v, erase, write = (
-        _split(x, N, C) for x in (q_BTHK, k_BTHK, v_BTHV, erase_BTHK, write_BTHK)
-    )
-    reach = _reach(documents_BT, N, C, H, q.device)
-    log_decay = _split(limited(log_decay_BTHK), N, C)
+    inputs = (q_BTHK, k_BTHK, v_BTHV, erase_BTHK, write_BTHK, limited(log_decay_BTHK))
+    C = _chunk(q_BTHK.shape[1], chunk, halved=True)
+    return _by_stretches(_generalized_stretch, inputs, documents_BT, C)
+
+
+def _generalized_stretch(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    erase: Tensor,
+    write: Tensor,
+    log_decay: Tensor,
+    reach: _Reach,
+    S: Tensor | None,
+) -> tuple[Tensor, Tensor | None]:
     g = log_decay.cumsum(dim=-2)
     before = _later(g, 0.0)  # up to the position, its own decay left out
 
@@ -166,15 +186,16 @@ def generalized_delta_rule(
     right_side = torch.cat([erase_v @ v, erase_in], dim=-1)
     solved: Tensor = _Solve.apply(-erase_u, right_side)  # type: ignore[no-untyped-call]
     u, w = solved.split([v.shape[-1], k.shape[-1]], dim=-1)
-    o = _scan(
+    return _scan(
         torch.cat([read_v, read_u], dim=-1),
         torch.cat([v, u], dim=-2),
         torch.cat([torch.zeros_like(w), -w], dim=-2),
         q_in,
         torch.cat([k_out, write_out], dim=-2),
         through,
+        S,
+        reach.left,
     )
-    return _join(o, B, T)
 
 
 @_in_one_type
@@ -195,15 +216,23 @@ def momentum_delta_rule(
     What is written at j stands in S_i by the sum over m of (decay from m to i) (momentum from j
     to m): a product of two triangles. With it all is as in the delta rule, for the memory (S, M).
     """
-    B, T, H = q_BTHK.shape[:3]
-    N, C = _chunks(T, chunk, halved=False)
-    q, k, v = (_split(x, N, C) for x in (q_BTHK, k_BTHK, v_BTHV))
-    beta = _split(beta_BTH[..., None], N, C)
-    reach = _reach(documents_BT, N, C, H, q.device)
-    ga, gm = (
-        _split(limited(x)[..., None], N, C).cumsum(dim=-2)
-        for x in (log_decay_BTH, log_momentum_BTH)
-    )
+    each = (beta_BTH, limited(log_momentum_BTH), limited(log_decay_BTH))
+    inputs = (q_BTHK, k_BTHK, v_BTHV, *(x[..., None] for x in each))
+    C = _chunk(q_BTHK.shape[1], chunk, halved=False)
+    return _by_stretches(_momentum_stretch, inputs, documents_BT, C)
+
+
+def _momentum_stretch(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    beta: Tensor,
+    log_momentum: Tensor,
+    log_decay: Tensor,
+    reach: _Reach,
+    memory: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    ga, gm = log_decay.cumsum(dim=-2), log_momentum.cumsum(dim=-2)
     decay_CC, momentum_CC = (_own_apart(g, reach.pairs) for g in (ga, gm))
     both_CC = decay_CC @ momentum_CC
     # What of S and of M as they enter is in S at each position, (N, M, C, 1).
@@ -226,15 +255,18 @@ def momentum_delta_rule(
     read = (q @ kT) * both_CC
     to_S, to_M = (kT * x[..., -1:, :] for x in (both_CC, momentum_CC))
 
-    S = M = v.new_zeros(*k.shape[1:2], k.shape[-1], v.shape[-1])
+    if memory is None:
+        memory = v.new_zeros(k.shape[1], 2 * k.shape[-1], v.shape[-1])
     outputs = []
     chunks = (u, w, q_in, read, to_S, to_M, end_S, end_M, end_momentum)
     for u_n, w_n, q_n, read_n, to_S_n, to_M_n, a_n, c_n, m_n in zip(*chunks, strict=True):
-        memory = torch.cat([S, M], dim=-2)
         written = u_n - w_n @ memory
         outputs.append(q_n @ memory + read_n @ written)
-        S, M = a_n * S + c_n * M + to_S_n @ written, m_n * M + to_M_n @ written
-    return _join(torch.stack(outputs), B, T)
+        S, M = memory.chunk(2, dim=-2)
+        memory = torch.cat(
+            [a_n * S + c_n * M + to_S_n @ written, m_n * M + to_M_n @ written], dim=-2
+        )
+    return torch.stack(outputs), memory
 
 
 def _to_the_end(g: Tensor) -> Tensor:
@@ -265,57 +297,85 @@ def limited(log_decay: Tensor) -> Tensor:
     return log_decay.clamp(min=2 * math.log(torch.finfo(log_decay.dtype).eps))
 
 
-class _Reach(NamedTuple):
-    """Which positions of a chunk see each other, the state before it, and the state after it."""
-
-    pairs: Tensor  # (N, M, C, C): i sees j, that is j <= i in the same document
-    carried: Tensor | None  # (N, M, C, 1): i sees the state that enters the chunk
-    kept: Tensor | None  # (N, M, C, 1): j is still there in the state that leaves the chunk
-    passed: Tensor | None  # (N, M, 1, 1): so is the state that entered
-
-
-def _reach(documents_BT: Tensor | None, N: int, C: int, H: int, device: torch.device) -> _Reach:
+def _reaches(
+    documents_BT: Tensor | None, cut: list[int], C: int, H: int, device: torch.device
+) -> Iterator[_Reach]:
+    """Of each stretch, `cut` in chunks of C."""
     causal_CC = torch.ones(C, C, dtype=torch.bool, device=device).tril()
+    more = [True] * (len(cut) - 1) + [False]
     if documents_BT is None:
-        return _Reach(causal_CC[None, None], None, None, None)
+        yield from (_Reach(left, causal_CC[None, None], None, None, None) for left in more)
+        return
     documents_BT = in_turn(documents_BT)
-    missing = N * C - documents_BT.shape[1]
+    missing = sum(cut) * C - documents_BT.shape[1]
     last_B1 = documents_BT[:, -1:]
     documents_BT = torch.cat([documents_BT, last_B1.expand(-1, missing)], dim=1)
-    documents_NMC = documents_BT.unflatten(1, (N, C)).transpose(0, 1).repeat_interleave(H, dim=1)
-    same_NMCC = documents_NMC[..., :, None] == documents_NMC[..., None, :]
+    documents_NMC = documents_BT.unflatten(1, (-1, C)).transpose(0, 1).repeat_interleave(H, dim=1)
     before_NM = torch.cat([documents_NMC[:1, :, 0], documents_NMC[:-1, :, -1]])
-    carried_NMC = documents_NMC == before_NM[..., None]
-    kept_NMC = documents_NMC == documents_NMC[..., -1:]
-    return _Reach(
-        causal_CC & same_NMCC,
-        carried_NMC[..., None],
-        kept_NMC[..., None],
-        carried_NMC[..., -1:, None],
-    )
+    parts = zip(more, documents_NMC.split(cut), before_NM.split(cut), strict=True)
+    for left, own_NMC, before_NM in parts:
+        same_NMCC = own_NMC[..., :, None] == own_NMC[..., None, :]
+        carried_NMC = own_NMC == before_NM[..., None]
+        kept_NMC = own_NMC == own_NMC[..., -1:]
+        yield _Reach(
+            left,
+            causal_CC & same_NMCC,
+            carried_NMC[..., None],
+            kept_NMC[..., None],
+            carried_NMC[..., -1:, None],
+        )
 
 
-def _chunks(T: int, chunk: int | None, *, halved: bool) -> tuple[int, int]:
-    """Returns how many chunks, and of which size: equal ones, so that little is padded."""
+def _chunk(T: int, chunk: int | None, *, halved: bool) -> int:
+    """Returns the size of chunks: equal ones, so that little is padded."""
     N = math.ceil(T / (chunk or CHUNK))
     C = math.ceil(T / N)
     if halved and chunk is None and C > 8:
         C = 8 * math.ceil(C / 8)  # can be halved three times
-        N = math.ceil(T / C)
-    return N, C
+    return C
 
 
-def _split(x: Tensor, N: int, C: int) -> Tensor:
+def _by_stretches(
+    stretch: Callable[..., tuple[Tensor, Tensor | None]],
+    inputs: Sequence[Tensor | None],
+    documents_BT: Tensor | None,
+    C: int,
+) -> Tensor:
+    """Returns what `stretch` gives for one stretch of time after the other, (B, T, H, V).
+
+    It takes the inputs as chunks (N, M, C, .), their `_Reach`, and the state that enters, at first
+    None; it returns the outputs (N, M, C, V) and the state that leaves.
+    """
+    q_BTHK = inputs[0]
+    assert q_BTHK is not None
+    B, T, H, K = q_BTHK.shape
+    N = at_once = math.ceil(T / C)
+    if q_BTHK.device.type == "cpu":
+        at_once = max(1, NUMBERS_AT_A_TIME // (B * C * H * K))
+    cut = [at_once] * (N // at_once) + [N % at_once] * (N % at_once > 0)
+    # Split, not sliced: the gradient of a slice is as large as the whole.
+    parts = zip(
+        *([None] * len(cut) if x is None else x.split(at_once * C, dim=1) for x in inputs),
+        strict=True,
+    )
+    S, outputs = None, []
+    for part, reach in zip(parts, _reaches(documents_BT, cut, C, H, q_BTHK.device), strict=True):
+        o, S = stretch(*(None if x is None else _split(x, C) for x in part), reach, S)
+        outputs.append(_join(o, B))
+    return torch.cat(outputs, dim=1)[:, :T]
+
+
+def _split(x: Tensor, C: int) -> Tensor:
     """(B, T, H, X) -> (N, M, C, X), zeros appended up to T = N C."""
-    missing = N * C - x.shape[1]
+    missing = -x.shape[1] % C
     if missing:
         x = torch.cat([x, x.new_zeros(x.shape[0], missing, *x.shape[2:])], dim=1)
-    return x.unflatten(1, (N, C)).permute(1, 0, 3, 2, 4).flatten(1, 2)
+    return x.unflatten(1, (-1, C)).permute(1, 0, 3, 2, 4).flatten(1, 2)
 
 
-def _join(x: Tensor, B: int, T: int) -> Tensor:
-    """(N, M, C, X) -> (B, T, H, X)."""
-    return x.unflatten(1, (B, -1)).permute(1, 0, 3, 2, 4).flatten(1, 2)[:, :T]
+def _join(x: Tensor, B: int) -> Tensor:
+    """(N, M, C, X) -> (B, N C, H, X)."""
+    return x.unflatten(1, (B, -1)).permute(1, 0, 3, 2, 4).flatten(1, 2)
 
 
 def _recurrence(
@@ -327,20 +387,33 @@ def _recurrence(
     documents_BT: Tensor | None,
     chunk: int | None,
 ) -> Tensor:
-    B, T, H = q_BTHK.shape[:3]
     channelwise = log_decay is not None and log_decay.ndim == 4
-    N, C = _chunks(T, chunk, halved=channelwise)
-    q, k, v = (_split(x, N, C) for x in (q_BTHK, k_BTHK, v_BTHV))
-    reach = _reach(documents_BT, N, C, H, q.device)
+    if log_decay is not None:
+        log_decay = limited(log_decay if channelwise else log_decay[..., None])
+    beta = None if beta_BTH is None else beta_BTH[..., None]
+    C = _chunk(q_BTHK.shape[1], chunk, halved=channelwise)
+    stretch = functools.partial(_stretch, channelwise=channelwise)
+    return _by_stretches(stretch, (q_BTHK, k_BTHK, v_BTHV, beta, log_decay), documents_BT, C)
 
+
+def _stretch(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    beta: Tensor | None,
+    log_decay: Tensor | None,
+    reach: _Reach,
+    S: Tensor | None,
+    *,
+    channelwise: bool,
+) -> tuple[Tensor, Tensor | None]:
     # g: log decay from the start of the chunk to each position, that position's own included.
     # left = exp(g) takes the entering state to i; right = exp(g_C - g) takes j to the end.
     g = through = None
     k_in = k_out = k
     q_in = q
     if log_decay is not None:
-        log_decay = limited(log_decay)
-        g = _split(log_decay if channelwise else log_decay[..., None], N, C).cumsum(dim=-2)
+        g = log_decay.cumsum(dim=-2)
         left, right = g.exp(), _to_the_end(g)
         through = g[..., -1:, :].exp().transpose(-1, -2)  # (N, M, K or 1, 1)
         k_in, k_out, q_in = k * left, k * right, q * left
@@ -355,14 +428,13 @@ def _recurrence(
     if channelwise:
         assert g is not None
         read = _channel_pairs(q, k, g, g, reach.pairs)
-    if beta_BTH is None:
+    if beta is None:
         if not channelwise:
             read = _scalar_pairs(q, k, g, reach.pairs)
-        return _join(_scan(read, v, None, q_in, k_out, through), B, T)
+        return _scan(read, v, None, q_in, k_out, through, S, reach.left)
 
     # (I + L) u = b (v - S k_in), L strictly lower: what each position writes after all earlier
     # writes of its chunk. Solved for all chunks at once, before the states.
-    beta = _split(beta_BTH[..., None], N, C)
     if channelwise:
         assert g is not None
         among = _channel_pairs(k, k, g, g, reach.pairs).tril(-1)
@@ -371,7 +443,7 @@ def _recurrence(
     right_side = torch.cat([beta * v, beta * k_in], dim=-1)
     solved: Tensor = _Solve.apply(beta * among, right_side)  # type: ignore[no-untyped-call]
     u, w = solved.split([v.shape[-1], k.shape[-1]], dim=-1)
-    return _join(_scan(read, u, w, q_in, k_out, through), B, T)
+    return _scan(read, u, w, q_in, k_out, through, S, reach.left)
 
 
 def _by_autograd(
@@ -385,9 +457,13 @@ def _by_autograd(
         outputs = plain(*own)
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
         # The keys among themselves, say, need no gradient where only the queries do.
-        pairs = [two for two in zip(outputs, gradients, strict=True) if two[0].requires_grad]
-        outputs, gradients = zip(*pairs, strict=True)
-        found = iter(torch.autograd.grad(outputs, wanted, gradients, create_graph=True))
+        pairs = zip(outputs, gradients, strict=True)
+        used = [two for two in pairs if two[0] is not None and two[0].requires_grad]
+        outputs, gradients = zip(*used, strict=True)
+        # The last of a stretch reads no decay, nor what it keeps, where no state leaves.
+        found = iter(
+            torch.autograd.grad(outputs, wanted, gradients, create_graph=True, allow_unused=True)
+        )
     return tuple(next(found) if isinstance(x, Tensor) and x.requires_grad else None for x in own)
 
 
@@ -633,11 +709,15 @@ def _scan(
     q_in: Tensor,
     k_out: Tensor,
     through: Tensor | None,
-) -> Tensor:
+    S: Tensor | None,
+    left: bool,
+) -> tuple[Tensor, Tensor | None]:
     """Passes the state through the chunks; see `_plain_scan` for what it computes."""
-    if u.shape[0] == 1:  # no state enters
-        return read @ u
-    result: Tensor = _Scan.apply(read, u, w, q_in, k_out, through)  # type: ignore[no-untyped-call]
+    if u.shape[0] == 1 and S is None and not left:
+        return read @ u, None
+    result: tuple[Tensor, Tensor | None] = _Scan.apply(  # type: ignore[no-untyped-call]
+        read, u, w, q_in, k_out, through, S, left
+    )
     return result
 
 
@@ -648,16 +728,19 @@ def _plain_scan(
     q_in: Tensor,  # (N, M, C, K)
     k_out: Tensor,  # (N, M, C, K)
     through: Tensor | None,  # (N, M, K or 1, 1)
-) -> Tensor:
+    S: Tensor | None,  # (M, K, V), what enters; None for zeros
+    left: bool,  # whether to return what leaves
+) -> tuple[Tensor, Tensor | None]:
     """Per chunk: u <- u - w S;  o = q_in S + read u;  S <- through S + k_out^T u."""
-    S_MKV = u.new_zeros(u.shape[1], k_out.shape[-1], u.shape[-1])
+    if S is None:
+        S = u.new_zeros(u.shape[1], k_out.shape[-1], u.shape[-1])
     outputs = []
     for n in range(u.shape[0]):
-        u_n = u[n] if w is None else u[n] - w[n] @ S_MKV
-        outputs.append(q_in[n] @ S_MKV + read[n] @ u_n)
-        kept = S_MKV if through is None else through[n] * S_MKV
-        S_MKV = kept + k_out[n].transpose(-1, -2) @ u_n
-    return torch.stack(outputs)
+        u_n = u[n] if w is None else u[n] - w[n] @ S
+        outputs.append(q_in[n] @ S + read[n] @ u_n)
+        kept = S if through is None else through[n] * S
+        S = kept + k_out[n].transpose(-1, -2) @ u_n
+    return torch.stack(outputs), S if left else None
 
 
 class _Scan(torch.autograd.Function):
@@ -672,34 +755,46 @@ class _Scan(torch.autograd.Function):
         q_in: Tensor,
         k_out: Tensor,
         through: Tensor | None,
-    ) -> Tensor:
+        first: Tensor | None,
+        left: bool,
+    ) -> tuple[Tensor, Tensor | None]:
         N, M, _, V = u.shape
-        S = u.new_zeros(N, M, k_out.shape[-1], V)  # the states that enter the chunks
+        # The states that enter the chunks, and the one that leaves the last.
+        S = u.new_empty(N + left, M, k_out.shape[-1], V)
+        S[0] = 0 if first is None else first
         written = u if w is None else torch.empty_like(u)
         k_outT = k_out.transpose(-1, -2)
         for n in range(N):
             if w is not None:
                 torch.baddbmm(u[n], w[n], S[n], alpha=-1, out=written[n])
-            if n + 1 < N:
+            if n + 1 < N + left:
                 kept = S[n] if through is None else S[n] * through[n]
                 torch.baddbmm(kept, k_outT[n], written[n], out=S[n + 1])
-        ctx.save_for_backward(read, u, w, q_in, k_out, through, S, written)
-        return (q_in @ S).add_(read @ written)
+        last = S[N].clone() if left else None
+        S = S[:N]
+        ctx.left = left
+        ctx.save_for_backward(read, u, w, q_in, k_out, through, first, S, written)
+        return (q_in @ S).add_(read @ written), last
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        read, u, w, q_in, k_out, through, S, written = ctx.saved_tensors
+        read, u, w, q_in, k_out, through, first, S, written = ctx.saved_tensors
         if torch.is_grad_enabled():
-            return _by_autograd(_plain_scan, (read, u, w, q_in, k_out, through), gradients)
-        do = gradients[0]
+            inputs = (read, u, w, q_in, k_out, through, first, ctx.left)
+            return _by_autograd(_plain_scan, inputs, gradients)
+        do, dlast = gradients
         N = u.shape[0]
         du = read.transpose(-1, -2) @ do
         own = q_in.transpose(-1, -2) @ do  # gradient of the entering state, by its own chunk
-        after = torch.zeros_like(S)  # gradient of the state that leaves each chunk
+        # Gradients of the state that leaves each chunk, from -1 on: of the one that enters the
+        # first.
+        around = torch.empty(N + 1, *S.shape[1:], dtype=S.dtype, device=S.device)
+        after = around[1:]
+        after[N - 1] = dlast if ctx.left else 0
         for n in range(N - 1, -1, -1):
             du[n].baddbmm_(k_out[n], after[n])
-            if n:
-                earlier = after[n - 1]
+            if n or first is not None:
+                earlier = around[n]
                 if through is None:
                     torch.add(own[n], after[n], out=earlier)
                 else:
@@ -720,6 +815,8 @@ class _Scan(torch.autograd.Function):
             do @ ST,
             written @ after.transpose(-1, -2),
             dthrough,
+            None if first is None else around[0],
+            None,
         )
 
 
@@ -748,24 +845,23 @@ def sliding_window_attention(
     documents_BT: Tensor | None = None,
 ) -> Tensor:
     """See `reference.sliding_window_attention`; a block of W reads itself and the one before."""
-    (B, T, H), W = q_BTHK.shape[:3], bias_HW.shape[1]
-    N = math.ceil(T / W)
-    q, k, v = (_split(x, N, W) for x in (q_BTHK, k_BTHK, v_BTHV))
+    (B, T), W = q_BTHK.shape[:2], bias_HW.shape[1]
+    q, k, v = (_split(x, W) for x in (q_BTHK, k_BTHK, v_BTHV))
     k, v = (_with_previous(x) for x in (k, v))
     score_NMWS = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5
 
     # distance[i, s]: how far back s lies; the previous block holds s < W, the own one s >= W.
     places = torch.arange(2 * W, device=q.device)
     distance_WS = places[W:, None] - places[None, :]
-    seen = ((distance_WS >= 0) & (distance_WS < W)).expand(N, 1, W, 2 * W).clone()
+    seen = ((distance_WS >= 0) & (distance_WS < W)).expand(q.shape[0], 1, W, 2 * W).clone()
     seen[0, :, :, :W] = False
     score_NMWS = score_NMWS + bias_HW[:, distance_WS.clamp(0, W - 1)].repeat(B, 1, 1)
     if documents_BT is not None:
-        own = _split(in_turn(documents_BT)[..., None, None], N, W)
+        own = _split(in_turn(documents_BT)[..., None, None], W)
         same = own == _with_previous(own).transpose(-1, -2)
-        seen = seen & same.repeat_interleave(H, dim=1)
+        seen = seen & same.repeat_interleave(q_BTHK.shape[2], dim=1)
     weight_NMWS = score_NMWS.masked_fill(~seen, -torch.inf).softmax(dim=-1)
-    return _join(weight_NMWS @ v, B, T)
+    return _join(weight_NMWS @ v, B)[:, :T]
 
 
 def _with_previous(x_NMCX: Tensor) -> Tensor:
