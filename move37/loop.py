@@ -48,6 +48,9 @@ from move37.search.fitness import Form
 from move37.search.pool import draw_brief, visible
 from move37.store.store import Store
 
+# So many more objects than before make the collector look for cycles while a run goes on.
+NEW_OBJECTS = 100_000
+
 
 class Lab(Protocol):
     """A child process, a pool, or a cluster: the loop cannot tell which."""
@@ -116,10 +119,10 @@ def discover(
     _judge_late(advisers, history)
     pool = ThreadPoolExecutor(plan.workers, thread_name_prefix="experiment")
     running: deque[tuple[_Experiment, Future[list[Record]]]] = deque()
-    # What is there now stays. The collector would look at all of it again and again, since each
-    # program that is read makes thousands of nodes.
-    gc.collect()
-    gc.freeze()
+    # Each program that is read makes thousands of nodes, which go without the collector: it would
+    # look at all that is there again and again.
+    often = gc.get_threshold()
+    gc.set_threshold(NEW_OBJECTS, *often[1:])
     try:
         while done < plan.experiments:
             number = done + len(running)
@@ -141,7 +144,7 @@ def discover(
             if plan.preset.ruler and done == baselines:
                 check_ruler(plan.preset.ruler, history.baselines)
     finally:
-        gc.unfreeze()
+        gc.set_threshold(*often)
         pool.shutdown(wait=False, cancel_futures=True)
 
 

@@ -101,6 +101,7 @@ class Store:
     def __init__(self, path: Path, engine: sql.Engine) -> None:
         self.path = path
         self._engine = engine
+        self._writer = engine.execution_options(writes=True)
         self._lock: TextIO | None = None
         self._bytes: Bytes | None = None
 
@@ -352,7 +353,7 @@ class Store:
     def _writing(self, what: str) -> Iterator[sql.Connection]:
         """A transaction that writes; the world's failures (a full disk) are said clearly."""
         try:
-            with self._engine.execution_options(writes=True).begin() as link:
+            with self._writer.begin() as link:
                 yield link
         except sql.exc.OperationalError as error:
             raise RunFailed(
