@@ -99,29 +99,31 @@ def _look_at(source: str, file: Path) -> None:
 
 def verify(
     audit: Audit,
-    file: Path,
+    file: Path | None,
     lab: Lab,
     progress: Progress = lambda stage: None,
     tell: Callable[[Audited], None] = lambda so_far: None,
 ) -> Audited:
     """Returns every verdict; what time or the end of the process left over was not run.
 
-    `progress` is told each stage, `tell` the verdicts so far. Raises InputError if there is nothing
-    to verify: the program cannot be loaded, has no mixer, or one that cannot be built at this size.
+    `file` is None if the program came as text. `progress` is told each stage, `tell` the verdicts
+    so far. Raises InputError if there is nothing to verify: the program cannot be loaded, has no
+    mixer, or one that cannot be built at this size.
     """
+    what = file or "the program"
     outcome = lab.audit(audit, progress, tell)
     if isinstance(outcome, Rejected):
         told = f"{outcome.evidence}{_advice(audit, file)}" if outcome.check == "interface" else ""
-        raise InputError(f"{file} cannot be verified: {told or outcome.evidence}")
+        raise InputError(f"{what} cannot be verified: {told or outcome.evidence}")
     if isinstance(outcome, Crashed):
         raise InputError(
-            f"{file} cannot be verified, at the stage {outcome.stage}: {outcome.error}"
+            f"{what} cannot be verified, at the stage {outcome.stage}: {outcome.error}"
         )
     return outcome
 
 
-def _advice(audit: Audit, file: Path) -> str:
-    """Says what to do about a file of which no mixer can be taken, by the classes in it."""
+def _advice(audit: Audit, file: Path | None) -> str:
+    """Says what to do about a program of which no mixer can be taken, by the classes in it."""
     takes = {
         node.name: _arguments(node)
         for node in ast.parse(audit.source).body
@@ -129,7 +131,7 @@ def _advice(audit: Audit, file: Path) -> str:
     }
     mixers = [name for name, arguments in takes.items() if "heads" in arguments]
     if mixers and audit.mixer is None:
-        return f". For example: {file}:{mixers[0]}"
+        return f". For example: {file}:{mixers[0]}" if file else ""
     name = audit.mixer or next(reversed(takes), "")
     if name not in takes:
         return ""

@@ -11,7 +11,7 @@ import pytest
 from move37 import serving
 from move37.lab.client import LabError
 from move37.presets import SMOKE
-from move37.records import InputError
+from move37.records import InputError, Rejected
 from tests.fakes import FakeLab, preset
 from tests.test_cli import move37
 
@@ -52,6 +52,16 @@ def test_the_tools_are_four_and_each_says_what_it_does(path: Path) -> None:
     asked(path, talk)
 
 
+def test_each_argument_of_each_tool_is_described(path: Path) -> None:
+    async def talk(client: Any) -> None:
+        for tool in (await client.list_tools()).tools:
+            assert "context" not in tool.input_schema["properties"]
+            for name, schema in tool.input_schema["properties"].items():
+                assert schema.get("description"), (tool.name, name)
+
+    asked(path, talk)
+
+
 def test_an_agent_reads_a_brief_submits_and_looks_at_the_leaderboard(path: Path) -> None:
     async def talk(client: Any) -> None:
         brief = text_of(await client.call_tool("brief", {}))
@@ -78,6 +88,47 @@ def test_a_program_that_is_refused_is_a_result_with_its_evidence(path: Path) -> 
     asked(path, talk)
 
 
+class _Refusing(FakeLab):
+    def audit(self, audit: Any, progress: Any, tell: Any) -> Any:  # noqa: ARG002
+        progress("load")
+        return Rejected("interface", "found A, B")
+
+
+@pytest.mark.parametrize(
+    ("tool", "stages"),
+    [("submit", {"DeltaNet: train", "propose", "Mine: train"}), ("verify", {"load"})],
+)
+def test_an_agent_that_asks_for_progress_is_told_each_stage(
+    path: Path, tool: str, stages: set[str]
+) -> None:
+    heard: list[tuple[float, str | None]] = []
+
+    async def hear(number: float, _: float | None, stage: str | None) -> None:
+        heard.append((number, stage))
+
+    async def talk(client: Any) -> None:
+        arguments = {"program": PROGRAM} | ({"motivation": "x"} if tool == "submit" else {})
+        await client.call_tool(tool, arguments, progress_callback=hear)
+        assert stages <= {stage for _, stage in heard}
+        assert [number for number, _ in heard] == list(range(1, len(heard) + 1))
+
+    asked(path, talk, _Refusing())
+
+
+def test_no_file_is_named_to_an_agent_that_gave_a_text(path: Path) -> None:
+    source = """class {}:
+    def __init__(self, dim, *, heads): ...
+    def forward(self): ...
+"""
+
+    async def talk(client: Any) -> None:
+        program = source.format("A") + source.format("B")
+        told = text_of(await client.call_tool("verify", {"program": program}))
+        assert told.endswith("the program cannot be verified: found A, B")
+
+    asked(path, talk, _Refusing())
+
+
 class _Closed(FakeLab):
     def examine(self, *_: Any) -> Any:
         raise LabError("the lab is closed")
@@ -89,11 +140,10 @@ class _Closed(FakeLab):
 @pytest.mark.parametrize(
     ("tool", "arguments", "told"),
     [
-        ("submit", {"program": PROGRAM}, "expected --motivation TEXT"),
+        ("submit", {"program": PROGRAM}, "expected a motivation"),
         ("submit", {"program": "A fine idea."}, "no program can be read"),
         ("submit", {"program": PROGRAM, "motivation": "x", "parent": "nobody"}, "no store at"),
         ("submit", {"program": PROGRAM, "motivation": "x"}, "the lab is closed"),
-        ("submit", {}, "program"),
         ("top", {}, "no store at"),
         ("verify", {"program": PROGRAM}, "Error executing tool verify"),
     ],
@@ -105,9 +155,37 @@ def test_what_cannot_be_done_is_an_error_of_the_tool_and_the_server_goes_on(
         result = await client.call_tool(tool, arguments)
         assert result.is_error
         assert told in text_of(result)
+        assert "--" not in text_of(result)  # the agent has no command line
         assert not (await client.call_tool("brief", {})).is_error
 
     asked(path, talk, _Closed())
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "told"),
+    [
+        ("verify", {}, "expected `program`, got none: call it again, `verify` takes program, full"),
+        ("brief", {"seed": "three"}, 'expected `seed` to be a valid integer, got "three": call'),
+        ("brief", {"seed": -1}, "expected `seed` to be greater than or equal to 0, got -1: call"),
+        ("top", {"most": 0}, "expected `most` to be greater than or equal to 1, got 0: call"),
+        ("top", {"least": 3}, "expected no `least`, got one: call it again, `top` takes most"),
+        (
+            "submit",
+            {"program": None, "name": 5},
+            "expected `program` to be a valid string, got null; "
+            "expected `name` to be a valid string, got 5: call",
+        ),
+    ],
+)
+def test_a_wrong_argument_is_said_in_a_sentence(
+    path: Path, tool: str, arguments: dict[str, Any], told: str
+) -> None:
+    async def talk(client: Any) -> None:
+        result = await client.call_tool(tool, arguments)
+        assert result.is_error
+        assert text_of(result).startswith(told)
+
+    asked(path, talk)
 
 
 def test_without_the_sdk_it_is_said_how_to_install_it(

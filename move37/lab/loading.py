@@ -161,8 +161,8 @@ def _only(module: types.ModuleType) -> type[nn.Module]:
         return theirs[0]
     found = ", ".join(kind.__name__ for kind in ours or theirs)
     told = (
-        f"found {found}; name the one that is meant (`move37 verify FILE:CLASS`), or give the "
-        "others a leading underscore"
+        f"found {found}; give the others a leading underscore, or name the one that is meant "
+        "(`move37 verify FILE:CLASS`)"
         if found
         else "with __init__(self, dim, *, heads), or one layer of fla's interface with "
         "__init__(self, hidden_size, num_heads), found none"

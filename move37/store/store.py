@@ -119,7 +119,9 @@ class Store:
         no database, or written by a newer version.
         """
         if not path.exists() and not create:
-            raise InputError(f"no store at {path}: expected the file that `move37 run` writes")
+            raise InputError(
+                f"no store at {path}: expected the file that `move37 run` or a submit writes"
+            )
         if path.is_dir():
             raise InputError(f"{path} is a folder: expected the path of a store file")
         if not path.parent.is_dir():
@@ -167,17 +169,15 @@ class Store:
             fcntl.flock(self._lock, fcntl.LOCK_UN)
             raise InputError(
                 f"programs that were submitted to {self.path} are being measured: wait for them, "
-                "or give --store another path"
+                "or use another store"
             )
-        raise InputError(
-            f"another run is using {self.path}: wait for it, or give --store another path"
-        )
+        raise InputError(f"another run is using {self.path}: wait for it, or use another store")
 
     def share(self) -> None:
         """Takes the store beside others that submit; raises InputError while a run has it."""
         if not self._take(fcntl.LOCK_SH):
             raise InputError(
-                f"a run is using {self.path}: wait for it or stop it, or give --store another path"
+                f"a run is using {self.path}: wait for it or stop it, or use another store"
             )
         self._bytes = Bytes(self._bytes_path)
 
@@ -339,7 +339,7 @@ class Store:
         if differing:
             raise InputError(
                 f"{self.path} was started with {', '.join(differing)}: "
-                "go on with the same settings, or give --store another path"
+                "go on with the same settings, or use another store"
             )
 
     def keep_settings(self, settings: dict[str, Any]) -> None:
@@ -453,7 +453,7 @@ def _check_version(engine: sql.Engine, path: Path) -> None:
 def _explain(path: Path, error: sql.exc.DatabaseError) -> str:
     told = str(error.orig)
     if "not a database" in told or "malformed" in told or "no such table" in told:
-        return f"{path} is no move37 store, or is damaged ({told}): give --store another path"
+        return f"{path} is no move37 store, or is damaged ({told}): use another store"
     if "readonly" in told or "unable to open" in told or "permission" in told:
         return f"{path} cannot be written ({told}): check the rights of its folder"
     return f"{path} cannot be used: {told}"

@@ -92,7 +92,7 @@ def test_a_layer_with_two_names_is_one_layer() -> None:
 def test_several_layers_that_could_be_the_mixer_are_named() -> None:
     error = refused(layer("One", "hidden_size, num_heads") + layer("Two", "hidden_size, num_heads"))
     assert error.check == "interface"
-    assert "found One, Two; name the one that is meant" in str(error)
+    assert "found One, Two; give the others a leading underscore" in str(error)
 
 
 def test_a_program_without_a_mixer_is_told_both_interfaces() -> None:
