@@ -15,7 +15,7 @@ from move37.records import InputError
 from move37.research import judge
 from move37.research.cassette import Player, Recorder
 from move37.research.chooser import Payoff
-from move37.research.client import Client
+from move37.research.client import Client, reachable
 from move37.research.ledger import Ledger
 from move37.research.models import (
     Access,
@@ -75,6 +75,30 @@ class Words:
         return specs
 
 
+def doubts(words: Words) -> list[str]:
+    """Asks each model that the words name whether it can be reached; returns what is not sure.
+
+    No tokens are used, and with --replay nobody is asked. Raises InputError for words that cannot
+    be used, and for a model that certainly cannot be asked.
+    """
+    specs = words.specs()
+    if not specs or words.replay:
+        return []
+    access = Access.read(specs, os.environ, words.secrets)
+    ledger = Ledger(max_dollars=words.max_dollars, max_tokens=words.max_tokens)
+    for spec in specs:
+        access.key(spec)
+        ledger.check(spec)
+    found = reachable(specs, access)
+    if lost := [f"{one.model}: {one.told}" for one in found if one.lost]:
+        raise InputError("; ".join(lost))
+    return [
+        f"{one.model}: {one.told}; the run goes on, and asks it all the same"
+        for one in found
+        if not (one.fine and one.listed)
+    ]
+
+
 @contextlib.contextmanager
 def team(
     words: Words, preset: Preset, store: Store, history: History, *, seed: int
@@ -108,9 +132,6 @@ def _models(
         earlier=store.calls(),
         keep=store.append_call,
     )
-    for spec in specs:
-        access.key(spec)  # a missing key is told before anything is measured
-        ledger.check(spec)
     with Client(access, ledger, dice=random.Random(seed)) as client:
         if not words.record:
             yield client

@@ -48,7 +48,8 @@ ModelsPanel = "Language models (without one, the offline composer proposes)"
 def main() -> None:
     """Runs the command line; the exit status says how it ended.
 
-    0 done, 1 the run has shown nothing or a check failed, 2 the input cannot be used, 130 stopped.
+    0 done, 1 the run has shown nothing or a check failed, 2 the input cannot be used or a model
+    cannot be reached, 130 stopped.
     """
     interrupts.catch()
     for stream in (sys.stdout, sys.stderr):
@@ -181,12 +182,17 @@ def _session(
         judge_share=words.judge_share if words else 0.0,
     )
     strict = _strict(sandbox)
+    said = words or asking.Words()
+    console = Console(stderr=as_json)
+    new = not (store or plan.preset.default_store).exists()
     with contextlib.ExitStack() as stack:
+        if new:  # before anything is written
+            _reach(said, console)
         opened = stack.enter_context(session.open_store(plan, store))
         history = read(opened, judge_share=plan.judge_share)
-        team = stack.enter_context(
-            asking.team(words or asking.Words(), plan.preset, opened, history, seed=seed)
-        )
+        if not new and history.experiments < plan.experiments:
+            _reach(said, console)
+        team = stack.enter_context(asking.team(said, plan.preset, opened, history, seed=seed))
         work = session.Session(
             plan,
             opened,
@@ -204,6 +210,14 @@ def _session(
                 work.run()
         except KeyboardInterrupt:
             _fail(session.interrupted(work.plan, opened), 130)
+
+
+def _reach(words: "Words", console: Console) -> None:
+    """Tells which of the models that are named may not answer; raises InputError if one cannot."""
+    from move37 import asking
+
+    for told in asking.doubts(words):
+        console.print(told, style="yellow", highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()

@@ -24,7 +24,7 @@ from move37.research.composer import Composer
 from move37.store.store import Store
 from tests.fakes import FakeLab, Told, preset
 from tests.research.play import told
-from tests.research.server import Server
+from tests.research.server import Server, listed, refusal
 
 WIDE = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1"}
 
@@ -564,8 +564,15 @@ def test_a_report_that_the_disk_does_not_take_is_said_and_is_exit_status_1(
 @pytest.fixture
 def model() -> Iterator[Server]:
     """A language model on loopback that always answers with the same program."""
-    with Server(told(7)) as server:
+    with Server(told(7), models=listed("scripted")) as server:
         yield server
+
+
+@pytest.fixture
+def nobody() -> str:
+    """The name of a model behind an address where nothing answers."""
+    with Server() as server:
+        return f"{server.url}#scripted"
 
 
 @pytest.mark.slow
@@ -592,7 +599,7 @@ def test_a_language_model_proposes_and_its_costs_are_shown(
     replayed = run_smoke(again, *asked, "--replay", str(tape))
     assert replayed.returncode == 0, replayed.stderr
     assert same_records(again, path)
-    assert len(model.requests) == 1
+    assert (len(model.requests), len(model.looks)) == (1, 1)
 
 
 @pytest.mark.slow
@@ -606,6 +613,50 @@ def test_a_limit_of_dollars_ends_the_run_before_anything_is_spent(
     assert "with a higher limit the same command goes on" in done.stderr
     assert model.requests == []
     assert same_records(path, store)
+
+
+def test_a_new_run_whose_model_is_not_there_is_refused_before_anything_is_written(
+    tmp_path: Path, nobody: str
+) -> None:
+    done = run_smoke(tmp_path / "store.sqlite", "--model", nobody)
+    refused(done, f"{nobody}: no answer: .* start its server, or correct the address")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_goes_on_is_refused_where_its_model_is_not_there(
+    store: Path, tmp_path: Path, nobody: str
+) -> None:
+    path = Path(shutil.copy(store, tmp_path / "store.sqlite"))
+    refused(run_smoke(path, "--experiments", "7", "--model", nobody), f"{nobody}: no answer: ")
+    assert same_records(path, store)
+
+
+def test_a_finished_run_needs_no_model(store: Path, tmp_path: Path, nobody: str) -> None:
+    path = Path(shutil.copy(store, tmp_path / "store.sqlite"))
+    done = run_smoke(path, "--experiments", "6", "--model", nobody)
+    assert (done.returncode, "All 11 experiments are in" in done.stdout) == (0, True)
+
+
+def test_a_run_whose_key_is_refused_is_refused_and_the_key_is_not_told(tmp_path: Path) -> None:
+    key = "sk-SECRET-0123456789"
+    with Server(models=refusal(401, f"bad key {key}")) as server:
+        name = f"{server.url}#scripted,key_env=SCRIPTED_KEY"
+        asked = ("--preset", "smoke", "--store", str(tmp_path / "store.sqlite"), "--model", name)
+        done = move37("run", *asked, env={**WIDE, "SCRIPTED_KEY": key})
+    refused(done, r"answers 401 bad key \*\*\*: check the key in SCRIPTED_KEY")
+    assert "SECRET" not in done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_a_run_whose_model_is_not_listed_says_so_and_goes_on(store: Path, tmp_path: Path) -> None:
+    path = Path(shutil.copy(store, tmp_path / "store.sqlite"))
+    with Server(told(7), models=listed("another")) as server:
+        name = f"{server.url}#scripted"
+        asked = ("--model", f"{name},input=1,output=2,roles=researcher+engineer")
+        done = run_smoke(path, "--experiments", "7", *asked)
+    assert done.returncode == 0, done.stderr
+    first = done.stdout.splitlines()[0]
+    assert first.startswith(f"{name}: answers without a key; its list of models has no scripted,")
 
 
 def test_costs_of_an_offline_run_are_none(store: Path) -> None:

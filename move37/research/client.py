@@ -15,6 +15,7 @@ with its own retries switched off, each over a connection of its own: threads sh
 
 import asyncio
 import contextlib
+import difflib
 import functools
 import importlib
 import random
@@ -30,6 +31,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 from move37.records import Call, InputError
 from move37.research.ledger import Ledger, Usage, estimate_tokens, price
 from move37.research.models import (
+    PROVIDERS,
     Access,
     ModelSpec,
     ProviderFailed,
@@ -74,6 +76,7 @@ OUTPUT_LIMITS = (
     r"max_tokens: \d+ > (\d+)",  # Anthropic
     r"valid range of max_tokens is \[1, ?(\d+)\]",  # DeepSeek
 )
+SUFFIX = r"(:latest|-\d{8})$"
 LEAST_OUTPUT = 1_000  # tokens, below which no answer is worth asking for
 NAMES_TOLD = 5  # of the models that an endpoint lists
 LAST_SECONDS = 5.0  # at the end of a run, for what is under way
@@ -358,16 +361,21 @@ def _number(patterns: Iterable[str], text: str) -> int | None:
 def _told(error: Exception) -> str:
     """Returns what the endpoint said, without the library's words around it."""
     body = getattr(error, "body", None)
-    while isinstance(body, dict) and isinstance(body.get("error"), dict):
-        body = body["error"]
-    if isinstance(body, dict) and isinstance(body.get("message"), str):
-        return str(body["message"])
+    if message := _message(body):
+        return message
     from pydantic_ai.exceptions import ModelAPIError
 
     if isinstance(error, ModelAPIError):
         return str(body or error)
     # The library raises whatever a strange answer breaks in it; the rest of the text is its own.
     return f"an answer that cannot be read: {str(error).partition(chr(10))[0]}"
+
+
+def _message(body: object) -> str:
+    while isinstance(body, dict) and isinstance(body.get("error"), dict):
+        body = body["error"]
+    message = body.get("message") if isinstance(body, dict) else None
+    return message if isinstance(message, str) else ""
 
 
 def _short(text: str) -> str:
@@ -477,7 +485,7 @@ def _answer(response: "ModelResponse") -> _Answer:
     return _Answer(response.text or "", finished, usage if counted else None)
 
 
-# ---------------------------------------------------------------- for the doctor
+# ---------------------------------------------------------------- before a run
 
 
 @dataclass(frozen=True)
@@ -487,6 +495,8 @@ class Reach:
     model: str
     fine: bool
     told: str
+    listed: bool = True  # False: the endpoint tells its models, and this one is not among them
+    lost: bool = False  # True: it certainly cannot be asked
 
 
 def reachable(
@@ -503,15 +513,17 @@ def _reach(spec: ModelSpec, access: Access, timeout_seconds: float) -> Reach:
     try:
         import httpx2
     except ImportError:
-        return Reach(spec.name, False, MISSING)
+        return Reach(spec.name, False, MISSING, lost=True)
     try:
         key = access.key(spec)
     except InputError as error:
-        return Reach(spec.name, False, str(error))
+        return Reach(spec.name, False, str(error), lost=True)
     base = access.url(spec).rstrip("/")
-    url = base + {"anthropic": "/v1/models", "google": "/v1beta/models"}.get(
-        spec.provider, "/models"
-    )
+    # A list comes in pages, of which the first is to hold all.
+    url = base + {
+        "anthropic": "/v1/models?limit=1000",
+        "google": "/v1beta/models?pageSize=1000",
+    }.get(spec.provider, "/models")
     headers = {
         "anthropic": {"x-api-key": key or "", "anthropic-version": "2023-06-01"},
         "google": {"x-goog-api-key": key or ""},
@@ -522,25 +534,62 @@ def _reach(spec: ModelSpec, access: Access, timeout_seconds: float) -> Reach:
         with httpx2.Client(timeout=timeout_seconds, trust_env=not is_loopback(base)) as http:
             answer = http.get(url, headers=headers)
     except (httpx2.HTTPError, httpx2.InvalidURL, ValueError) as error:
-        told = str(error) or type(error).__name__
-        return Reach(spec.name, False, f"no answer: {_short(access.scrub(told))}")
+        told = f"no answer: {_short(access.scrub(str(error) or type(error).__name__))}"
+        # What is slow, or breaks off, is there; it may answer when it is asked.
+        absent = (httpx2.ConnectError, httpx2.UnsupportedProtocol, httpx2.InvalidURL)
+        lost = isinstance(error, absent)
+        return Reach(spec.name, False, f"{told}: {_where(spec)}" if lost else told, lost=lost)
+    data = _data(answer)
     if not answer.is_success:
-        told = f"answers {answer.status_code} {answer.text}"
-        return Reach(spec.name, False, _short(access.scrub(told)))
+        said = _message(data) or answer.text
+        said = answer.reason_phrase if said.lstrip()[:1] in ("", "<") else said  # no HTML
+        told = _short(access.scrub(f"answers {answer.status_code} {said}"))
+        lost = _refuses_key(answer)
+        return Reach(spec.name, False, f"{told}: {_which_key(spec)}" if lost else told, lost=lost)
     told = f"answers {'to its key' if key else 'without a key'}"
-    names = _listed(answer)
-    if names and spec.model not in names:
-        some = ", ".join(sorted(names)[:NAMES_TOLD]) + ", ..." * (len(names) > NAMES_TOLD)
-        told += f"; its list of models has no {spec.model}, but {_short(some)}"
-    return Reach(spec.name, True, told)
+    names = _listed(data)
+    # An endpoint that lists qwen:latest or claude-1-20260131 serves it without that as well.
+    listed = not names or spec.model in names | {re.sub(SUFFIX, "", name) for name in names}
+    if not listed:
+        nearest = difflib.get_close_matches(spec.model, sorted(names), NAMES_TOLD, cutoff=0.0)
+        some = _short(", ".join(nearest)) + ", ..." * (len(names) > NAMES_TOLD)
+        told += f"; its list of models has no {spec.model}, but {some}"
+    return Reach(spec.name, True, told, listed)
 
 
-def _listed(answer: "httpx2.Response") -> set[str]:
-    """Returns the names in an endpoint's list of models; nothing where it is read otherwise."""
+def _where(spec: ModelSpec) -> str:
+    """Returns what to do where nothing answers."""
+    if spec.provider:
+        return f"check the network, and {PROVIDERS[spec.provider].url_variable} if it is set"
+    return "start its server, or correct the address"
+
+
+def _which_key(spec: ModelSpec) -> str:
+    """Returns what to do where the key is refused."""
+    variables = " or ".join(key_variables(spec))
+    if not variables:
+        return "put its key into a variable and name it behind the model: ,key_env=VARIABLE"
+    return f"check the key in {variables}"
+
+
+def _refuses_key(answer: "httpx2.Response") -> bool:
+    # OpenAI refuses the list to a restricted key, which may ask models all the same.
+    if "Missing scopes" in answer.text:
+        return False
+    return answer.status_code in (401, 403) or "API_KEY_INVALID" in answer.text  # Google: with 400
+
+
+def _data(answer: "httpx2.Response") -> object:
+    """Returns the JSON of an answer, None if it is something else."""
     try:
-        data = answer.json()
+        data: object = answer.json()
     except ValueError:
-        return set()
+        return None
+    return data
+
+
+def _listed(data: object) -> set[str]:
+    """Returns the names in an endpoint's list of models; nothing where it is read otherwise."""
     found = data.get("data") or data.get("models") if isinstance(data, dict) else None
     listed = (
         [one for one in found or () if isinstance(one, dict)] if isinstance(found, list) else []

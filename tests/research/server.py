@@ -1,6 +1,7 @@
 """A language model that follows a script: OpenAI's protocol on loopback, one step per request.
 
-After the last step it is repeated. Nothing leaves the machine.
+After the last step it is repeated. Who only looks (GET: the list of models) is answered apart, and
+moves no step. Nothing leaves the machine.
 """
 
 import json
@@ -73,12 +74,19 @@ def refusal(status: int, message: str, code: str = "", **headers: str) -> Step:
     )
 
 
-class Server:
-    """Plays the steps, and keeps the requests."""
+def listed(*models: str) -> Step:
+    """Answers with a list of models."""
+    return Step(json.dumps({"data": [{"id": model} for model in models]}))
 
-    def __init__(self, *steps: Step) -> None:
+
+class Server:
+    """Plays the steps, and keeps the requests; `models` answers who asks for the list of models."""
+
+    def __init__(self, *steps: Step, models: Step = listed()) -> None:  # noqa: B008  it is frozen
         self.requests: list[Request] = []
+        self.looks: list[Request] = []
         self._steps: Sequence[Step] = steps
+        self._models = models
         self._lock = threading.Lock()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._http.daemon_threads = True
@@ -101,7 +109,7 @@ class Server:
         return self
 
     def __exit__(self, *error: object) -> None:
-        for step in self._steps:
+        for step in (*self._steps, self._models):
             if step.after:
                 step.after.set()
         self._http.shutdown()
@@ -110,6 +118,9 @@ class Server:
 
     def _next(self, request: Request) -> Step:
         with self._lock:
+            if request.method == "GET":
+                self.looks.append(request)
+                return self._models
             self.requests.append(request)
             return self._steps[min(len(self.requests), len(self._steps)) - 1]
 

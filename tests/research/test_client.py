@@ -11,7 +11,7 @@ import pytest
 
 from move37.records import Call, InputError
 from move37.research import client
-from move37.research.client import Client, reachable
+from move37.research.client import Client, Reach, reachable
 from move37.research.ledger import BudgetSpent, Ledger, Usage, estimate_tokens, price
 from move37.research.models import (
     Access,
@@ -22,7 +22,7 @@ from move37.research.models import (
     TooLong,
     parse_model,
 )
-from tests.research.server import Server, Step, answer, empty, refusal
+from tests.research.server import Server, Step, answer, empty, listed, refusal
 
 KEY = "sk-SECRET-0123456789"
 ENVIRONMENT = {"K": KEY, "ANTHROPIC_API_KEY": KEY, "GEMINI_API_KEY": KEY, "OPENAI_API_KEY": KEY}
@@ -407,47 +407,115 @@ def test_eight_threads_stay_within_the_limit_together() -> None:
     assert 2000 - 8 * sum(WORST) <= took <= 2000
 
 
-# ---------------------------------------------------------------- the doctor
+# ---------------------------------------------------------------- before a run
+
+
+def reach(models: Step, name: str = "", timeout_seconds: float = 5.0) -> Reach:
+    """What comes of asking whether a model can be reached, where this is the list of models."""
+    with Server(models=models) as server:
+        talk = Talk(server, name)
+        (found,) = reachable([talk.spec], talk.access, timeout_seconds=timeout_seconds)
+    return found
 
 
 def test_an_endpoint_that_lists_its_models_is_reachable() -> None:
-    with Server(Step('{"data": []}')) as server:
+    with Server(models=listed()) as server:
         talk = Talk(server)
         (found,) = reachable([talk.spec], talk.access)
     assert (found.fine, found.told) == (True, "answers to its key")
-    assert (server.requests[0].method, server.requests[0].path) == ("GET", "/v1/models")
+    assert (server.looks[0].method, server.looks[0].path) == ("GET", "/v1/models")
 
 
 @pytest.mark.parametrize(
-    ("provider", "path"), [("anthropic:c", "/v1/models"), ("google:g", "/v1beta/models")]
+    ("provider", "path"),
+    [
+        ("anthropic:c", "/v1/models?limit=1000"),
+        ("google:g", "/v1beta/models?pageSize=1000"),
+    ],
 )
-def test_each_provider_is_looked_for_where_it_lists_its_models(provider: str, path: str) -> None:
-    with Server(Step("{}")) as server:
+def test_each_provider_is_looked_for_where_it_lists_all_its_models(
+    provider: str, path: str
+) -> None:
+    with Server(models=Step("{}")) as server:
         talk = Talk(server, provider)
         assert reachable([talk.spec], talk.access)[0].fine
-    assert server.requests[0].path == path
+    assert server.looks[0].path == path
 
 
-def test_an_endpoint_that_refuses_the_key_is_not_reachable_and_the_key_is_not_told() -> None:
-    with Server(refusal(401, f"bad key {KEY}")) as server:
-        talk = Talk(server)
-        (found,) = reachable([talk.spec], talk.access)
-    assert not found.fine
-    assert found.told.startswith("answers 401")
-    assert "SECRET" not in found.told
+@pytest.mark.parametrize("name", ["qwen3", "qwen3:latest", "qwen3-20260131"])
+def test_a_model_is_listed_under_its_name_or_with_its_version(name: str) -> None:
+    assert reach(listed("another", name)).listed
 
 
-def test_an_endpoint_that_is_not_there_is_not_reachable() -> None:
-    with Server(answer("hi")) as server:
+def test_a_model_that_is_not_listed_is_told_what_is() -> None:
+    found = reach(listed("another", "qwen4"))
+    told = "answers to its key; its list of models has no qwen3, but qwen4, another"
+    assert (found.fine, found.listed, found.lost, found.told) == (True, False, False, told)
+
+
+def test_of_a_long_list_the_nearest_names_are_told() -> None:
+    found = reach(listed(*(f"another-{number}" for number in range(100)), "qwen-3"))
+    assert ", but qwen-3, another-" in found.told
+    assert found.told.endswith(", ...")
+
+
+def test_an_endpoint_that_refuses_the_key_is_lost_and_the_key_is_not_told() -> None:
+    found = reach(refusal(401, f"bad key {KEY}"))
+    told = "answers 401 bad key ***: check the key in K"
+    assert (found.fine, found.lost, found.told) == (False, True, told)
+
+
+def test_a_google_model_whose_key_is_refused_is_lost() -> None:
+    data = {"code": 400, "message": "not valid", "details": [{"reason": "API_KEY_INVALID"}]}
+    found = reach(Step(json.dumps({"error": data}), 400), "google:g")
+    told = "answers 400 not valid: check the key in GEMINI_API_KEY or GOOGLE_API_KEY"
+    assert (found.lost, found.told) == (True, told)
+
+
+def test_a_restricted_key_that_may_not_list_models_is_not_lost() -> None:
+    found = reach(refusal(403, "Missing scopes: api.model.read"))
+    assert (found.fine, found.lost) == (False, False)
+
+
+@pytest.mark.parametrize("status", [400, 404, 429, 500, 503])
+def test_an_endpoint_that_refuses_the_list_alone_is_not_lost(status: int) -> None:
+    found = reach(refusal(status, "not now"))
+    assert (found.fine, found.lost, found.told) == (False, False, f"answers {status} not now")
+
+
+def test_of_a_page_of_html_the_status_is_told() -> None:
+    assert reach(Step("<html><body>Oh no", 404)).told == "answers 404 Not Found"
+
+
+def test_an_endpoint_that_is_slow_is_not_lost() -> None:
+    found = reach(Step(after=threading.Event()), timeout_seconds=0.1)
+    assert (found.lost, found.told) == (False, "no answer: timed out")
+
+
+def test_an_endpoint_that_breaks_off_is_not_lost() -> None:
+    assert not reach(Step(drop=True)).lost
+
+
+def test_an_endpoint_that_is_not_there_is_lost() -> None:
+    with Server() as server:
         talk = Talk(server)
     (found,) = reachable([talk.spec], talk.access)
-    assert (found.fine, found.told[:10]) == (False, "no answer:")
+    assert (found.fine, found.lost, found.told[:10]) == (False, True, "no answer:")
+    assert found.told.endswith(": start its server, or correct the address")
 
 
-def test_a_model_without_its_key_is_not_reachable() -> None:
+def test_a_provider_with_an_address_that_is_none_is_lost() -> None:
+    spec = parse_model("openai:gpt-5")
+    access = Access.read([spec], ENVIRONMENT | {"OPENAI_BASE_URL": "gateway/v1"})
+    (found,) = reachable([spec], access)
+    assert found.lost
+    assert found.told.endswith(": check the network, and OPENAI_BASE_URL if it is set")
+
+
+def test_a_model_without_its_key_is_lost() -> None:
     spec = parse_model("openai:gpt-5")
     (found,) = reachable([spec], Access.read([spec], {}))
-    assert (found.fine, "OPENAI_API_KEY" in found.told) == (False, True)
+    assert (found.fine, found.lost, "OPENAI_API_KEY" in found.told) == (False, True, True)
 
 
 # ---------------------------------------------------------------- the length of an answer
