@@ -5,7 +5,7 @@ import os
 import random
 import shlex
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from move37.research.client import Client, reachable
 from move37.research.ledger import Ledger
 from move37.research.models import (
     Access,
+    Asking,
     LanguageModels,
     ModelSpec,
     distinct,
@@ -101,11 +102,18 @@ def doubts(words: Words) -> list[str]:
 
 @contextlib.contextmanager
 def team(
-    words: Words, preset: Preset, store: Store, history: History, *, seed: int
+    words: Words,
+    preset: Preset,
+    store: Store,
+    history: History,
+    *,
+    seed: int,
+    tell: Callable[[Asking], object] = lambda asking: None,
 ) -> Iterator[Team | None]:
     """Gives the team that the words name, None if they name no model; raises InputError.
 
-    `history` is what the store holds, and grows with it.
+    `history` is what the store holds, and grows with it. `tell` is told what goes on with each
+    request, by several threads.
     """
     specs = words.specs()
     if not specs:
@@ -113,14 +121,19 @@ def team(
         return
     # Of these a model may have been asked by now: see `Selection.lag`.
     started = max((one.experiment for one in history), default=-1) + 1 + preset.selection.lag
-    with _models(words, specs, store, seed, started) as models:
+    with _models(words, specs, store, seed, started, tell) as models:
         size = preset.budgets[0].model
         yield Team(models, specs, size, payoffs=Payoffs(store, history), notes=store)
 
 
 @contextlib.contextmanager
 def _models(
-    words: Words, specs: Sequence[ModelSpec], store: Store, seed: int, started: int
+    words: Words,
+    specs: Sequence[ModelSpec],
+    store: Store,
+    seed: int,
+    started: int,
+    tell: Callable[[Asking], object],
 ) -> Iterator[LanguageModels]:
     if words.replay:
         yield Player(words.replay)
@@ -132,7 +145,7 @@ def _models(
         earlier=store.calls(),
         keep=store.append_call,
     )
-    with Client(access, ledger, dice=random.Random(seed)) as client:
+    with Client(access, ledger, dice=random.Random(seed), tell=tell) as client:
         if not words.record:
             yield client
             return

@@ -192,22 +192,15 @@ def _session(
         history = read(opened, judge_share=plan.judge_share)
         if not new and history.experiments < plan.experiments:
             _reach(said, console)
-        team = stack.enter_context(asking.team(said, plan.preset, opened, history, seed=seed))
-        work = session.Session(
-            plan,
-            opened,
-            history,
-            researcher=team,
-            advisers=team,
-            as_json=as_json,
-            strict=strict,
-            arguments=words.arguments if words else "",
+        work = session.Session(plan, opened, history, as_json=as_json, strict=strict, words=said)
+        team = stack.enter_context(
+            asking.team(said, plan.preset, opened, history, seed=seed, tell=work.asked)
         )
         try:
             if words is None:
                 work.step()
             else:
-                work.run()
+                work.run(team, team)
         except KeyboardInterrupt:
             _fail(session.interrupted(work.plan, opened), 130)
 
@@ -314,11 +307,14 @@ def costs(
     """Show what the language models of a run have cost, by role and model."""
     from move37 import presets, terminal
     from move37.research.ledger import costs as costs_of
+    from move37.research.team import unread
     from move37.store.store import Store
 
     path = store or presets.preset(preset).default_store
     with Store.open(path, write=False) as opened:
-        rows, useless = costs_of(opened.calls()), opened.fallbacks()
+        rows = costs_of(opened.calls())
+        useless = [*unread(opened.records()), *opened.fallbacks()]
+    useless.sort(key=lambda one: one.experiment)
     if as_json:
         _print_json(
             {
@@ -328,9 +324,9 @@ def costs(
         )
     elif rows:
         console = Console(highlight=False)
-        console.print(terminal.costs_table(rows))
+        console.print(terminal.costs_table(rows), soft_wrap=True)
         if useless:
-            console.print(terminal.fallbacks_table(useless))
+            console.print(terminal.fallbacks_list(useless), soft_wrap=True)
     else:
         print("No language model was asked.")  # noqa: T201
 

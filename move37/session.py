@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from rich.console import Console
 from rich.markup import escape
@@ -35,11 +35,16 @@ from move37.records import (
 )
 from move37.research.advisers import Advisers
 from move37.research.composer import Composer
+from move37.research.ledger import costs
+from move37.research.models import Asking
 from move37.research.researcher import Researcher
 from move37.search.fitness import form_of
 from move37.search.leaderboard import Row, leaderboard, row_of
 from move37.store.store import Store
 from move37.web.report import write_report
+
+if TYPE_CHECKING:  # late: the other commands need no language model
+    from move37.asking import Words
 
 VERIFY_SECONDS = 3.0  # of a core, per program
 # Of the proposals; what is measured once more, or in several attempts, is not known beforehand.
@@ -108,20 +113,16 @@ class Session:
         store: Store,
         history: History,
         *,
-        researcher: Researcher | None = None,
-        advisers: Advisers | None = None,
         as_json: bool,
-        strict: bool = False,
-        arguments: str = "",
+        strict: bool,
+        words: "Words",
     ) -> None:
-        """`history` is what the store holds, and grows with it.
-
-        The offline composer proposes, if no other `researcher` is given; see `discover`.
-        `arguments` are those of the command that say who proposes: told where it goes on.
-        """
+        """`history` is what the store holds, and grows with it."""
         self.plan, self.store, self.as_json, self._strict = plan, store, as_json, strict
-        self._researcher, self._advisers = researcher or Composer(), advisers
-        self._words = arguments
+        self._researcher: Researcher = Composer()
+        self._advisers: Advisers | None = None
+        self._words = words
+        self._progress: terminal.Progress | None = None
         # With --json, text for people goes to the other stream.
         self.console = Console(stderr=as_json, highlight=False)
         self.history = history
@@ -131,8 +132,17 @@ class Session:
         """Experiments in the store."""
         return self.history.experiments
 
-    def run(self) -> None:
-        """Runs to the end of the plan. Raises RunFailed if that shows nothing."""
+    def asked(self, asking: Asking) -> None:
+        """Is told what goes on with a request to a language model; called from several threads."""
+        if self._progress:
+            self._progress.asked(asking)
+
+    def run(self, researcher: Researcher | None = None, advisers: Advisers | None = None) -> None:
+        """Runs to the end of the plan. Raises RunFailed if that shows nothing.
+
+        The offline composer proposes, if no other `researcher` is given; see `discover`.
+        """
+        self._researcher, self._advisers = researcher or self._researcher, advisers
         plan = self.plan
         if self.done < plan.experiments:
             with self._lab() as lab:
@@ -147,7 +157,10 @@ class Session:
                         self._write_report()  # of what there is
                     raise
         elif self.history:
-            self._say(f"All {self.done} experiments are in {self.store.path} already.")
+            baselines = f"{len(plan.preset.baselines)} of them baselines"
+            self._say(
+                f"All {self.done} experiments, {baselines}, are in {self.store.path} already."
+            )
         self._finish()
 
     def _lab(self) -> Lab:
@@ -174,8 +187,9 @@ class Session:
     ) -> None:
         plan = replace(self.plan, experiments=until) if until else self.plan
         self.store.keep_settings(plan.settings)
-        progress = terminal.Progress(
+        self._progress = progress = terminal.Progress(
             self.console,
+            baselines=len(plan.preset.baselines),
             total=plan.experiments,
             workers=plan.workers,
             left_seconds=cost.wall_seconds if cost else None,
@@ -224,7 +238,7 @@ class Session:
         self._say(f"[bold]move37[/] {preset.name}: {preset.summary}")
         if self.done:
             self._say(f"Going on after experiment {self.done - 1} in {self.store.path}.")
-            if not self._words and (models := models_of(self.history)):
+            if not self._words.arguments and (models := models_of(self.history)):
                 told = f"Until now {', '.join(models)} proposed; without --model the composer does."
                 self._say(f"[yellow]{escape(told)}[/]")
         self._say(
@@ -264,10 +278,14 @@ class Session:
             self.console.print(terminal.READING + "\n")
             self.console.print(terminal.summary(self.history, rows, self._cold()))
             best = next((row for row in rows if not row.is_baseline), None)
+            where = _arguments(self.plan, self.store)
             self.console.print(f"\nStore   {self.store.path}\nReport  {report}")
+            if spent := costs(self.store.calls()):
+                told = terminal.spent(spent, self._words.max_dollars, self._words.max_tokens)
+                told = f"Models  {told}\n        {_command()} costs{where}      by model and role"
+                self.console.print(Text(told), soft_wrap=True)
             if best:
-                where = _arguments(self.plan, self.store)
-                again = _run_arguments(self.plan, self.store) + self._words
+                again = _run_arguments(self.plan, self.store) + self._words.arguments
                 told = (
                     f"\nNext    {_command()} show {best.experiment}{where}      the best, in full\n"
                     f"        {_command()} run --experiments {2 * self._proposals()}{again}"
@@ -439,7 +457,9 @@ def _run_arguments(plan: Plan, store: Store) -> str:
 def interrupted(plan: Plan, store: Store) -> str:
     """Returns what to say when a run was stopped by its user."""
     done = len({record.experiment for record in store.records()})
+    baselines = len(plan.preset.baselines)
+    told = terminal.how_far(done, plan.experiments, baselines)
+    told += f" (and {baselines} baselines)" if done >= baselines else ""
     return (
-        f"stopped: {done} of {plan.experiments} experiments are kept in {store.path}; "
-        "the same command goes on from there"
+        f"stopped after {told}: they are kept in {store.path}; the same command goes on from there"
     )

@@ -1,6 +1,7 @@
 """How runs look in a terminal: the leaderboard, one line per experiment, the live line."""
 
 import re
+import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -33,6 +34,7 @@ from move37.records import (
     Verdict,
 )
 from move37.research.ledger import CostRow
+from move37.research.models import ROLES, Asking
 from move37.search.leaderboard import Row
 
 VERDICTS = {
@@ -50,6 +52,8 @@ CHECKED: dict[Verdict, str] = {
 ENDINGS = {Measured: "passed", Rejected: "refused", Crashed: "crashed"}  # of what has no fitness
 BLOCKS = "▁▂▃▄▅▆▇█"
 FALLBACKS_SHOWN = 20
+WAIT_TOLD = 5.0  # seconds: shorter waits have no line in a file
+SILENCE_TOLD = 120.0  # seconds without an answer; many models think for a minute
 SUMMARY = 60  # columns below which a summary would lose its point
 
 
@@ -192,14 +196,26 @@ def failure(record: Record) -> str:
 
 
 class Progress:
-    """The live line under a run: what is going on, the best so far, the time left."""
+    """The live line under a run: what is going on, the best so far, the time left.
+
+    Where it goes to a file, nothing is live: long waits for language models have a line each.
+    """
 
     def __init__(
-        self, console: Console, *, total: int, workers: int, left_seconds: float | None
+        self,
+        console: Console,
+        *,
+        baselines: int,
+        total: int,
+        workers: int,
+        left_seconds: float | None,
     ) -> None:
+        """`total` holds the baselines too."""
         self._console = console
-        self._total, self._workers = total, workers
+        self._baselines, self._total, self._workers = baselines, total, workers
         self._stages: dict[int, tuple[str, str]] = {}
+        # What is asked about an experiment, since when, and what tells of a long silence.
+        self._asked: dict[int, tuple[Asking, float, threading.Timer]] = {}
         self._done, self._best, self._left = 0, "", left_seconds
         self._told_at = time.monotonic()
         self._live = Live(
@@ -218,6 +234,29 @@ class Progress:
         """Is told what an experiment is doing; called from several threads."""
         self._stages[experiment] = (name or "...", stage)
 
+    def asked(self, asking: Asking) -> None:
+        """Is told what goes on with a request to a language model; called from several threads."""
+        number = asking.experiment
+        if number is None:
+            return
+        if number in self._asked:
+            self._asked.pop(number)[2].cancel()
+        if asking.state == "ends":
+            return
+        silent = threading.Timer(SILENCE_TOLD, self._print_asked, (number, asking, SILENCE_TOLD))
+        silent.daemon = True
+        self._asked[number] = asking, time.monotonic(), silent
+        if self._console.is_terminal:
+            return
+        if asking.state == "asks":
+            silent.start()
+        elif asking.wait_seconds >= WAIT_TOLD:
+            self._print_asked(number, asking, 0.0)
+
+    def _print_asked(self, number: int, asking: Asking, seconds: float) -> None:
+        told = Text(f"{number:>4}  {asked_line(asking, seconds)}", style="dim")
+        self._console.print(told, soft_wrap=True)
+
     def finished(self, experiment: int, done: int, best: str, left_seconds: float) -> None:
         """Is told that an experiment has ended."""
         self._stages.pop(experiment, None)
@@ -225,17 +264,33 @@ class Progress:
         self._told_at = time.monotonic()
 
     def _render(self) -> RenderableType:
-        head = Text(f"  {self._done} of {self._total}", style="bold")
+        head = Text(f"  {how_far(self._done, self._total, self._baselines)}", style="bold")
         if self._left is not None:
             left = max(0.0, self._left - (time.monotonic() - self._told_at))
             head.append(f"   about {duration(left)} left", style="dim")
         if self._best:
             head.append(f"   best: {self._best}")
-        now = [
-            Text(f"  {number:>4}  {name}: {stage}", style="dim")
-            for number, (name, stage) in sorted(self._stages.copy().items())[: self._workers]
-        ]
+        stages = sorted(self._stages.copy().items())[: self._workers]
+        told = {number: f"{name}: {stage}" for number, (name, stage) in stages}
+        for number, (asking, since, _) in self._asked.copy().items():
+            told[number] = asked_line(asking, time.monotonic() - since)
+        now = [Text(f"  {number:>4}  {told[number]}", style="dim") for number in sorted(told)]
         return Group(Text(), head, *now)
+
+
+def how_far(done: int, experiments: int, baselines: int) -> str:
+    """Returns "3 of 5 baselines" or "2 of 8 proposals"; the experiments are both together."""
+    if done < baselines or experiments <= baselines:
+        return f"{done} of {baselines} baselines"
+    return f"{done - baselines} of {experiments - baselines} proposals"
+
+
+def asked_line(asking: Asking, seconds: float) -> str:
+    """Returns what has gone on for so many seconds with a request to a language model."""
+    if asking.state == "asks":
+        return f"{asking.role} asks {asking.model}, {duration(seconds)} so far"
+    left = duration(max(0.0, asking.wait_seconds - seconds))
+    return f"{asking.role} waits {left} for {asking.model}: {asking.why}"
 
 
 def duration(seconds: float) -> str:
@@ -322,39 +377,72 @@ def _judged(told: Judgement) -> str:
     )
 
 
-def fallbacks_table(fallbacks: Sequence[Fallback]) -> Table:
-    """Returns the newest answers that were of no use, and why; what is computed stood in."""
+def fallbacks_list(fallbacks: Sequence[Fallback]) -> Text:
+    """Returns the newest answers that were of no use, and why; to be printed with soft_wrap."""
     shown = fallbacks[-FALLBACKS_SHOWN:]
-    title = f"Answers of no use: {len(fallbacks)}"
+    title = f"Answers of no use, by experiment: {len(fallbacks)}"
     title += f", the newest {len(shown)}" if len(shown) < len(fallbacks) else ""
-    table = Table(box=None, pad_edge=False, header_style="dim", title=title, title_justify="left")
-    table.add_column("experiment", justify="right")
-    table.add_column("role")
-    table.add_column("model", overflow="fold")
-    table.add_column("why", overflow="fold")
+    told = Text(f"\n{title}")
     for one in shown:
-        table.add_row(str(one.experiment), one.role, Text(one.model), Text(one.reason))
-    return table
+        told.append(f"\n{one.experiment:>4}  {one.role:<{ROLE_WIDTH}}  {one.model}\n")
+        told.append(f"      {one.reason}", "dim")
+    return told
 
 
-def costs_table(rows: Sequence[CostRow]) -> Table:
-    """Returns what each model cost in each role, and the sum of all."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("role")
-    table.add_column("model", overflow="fold")
-    for name in ("calls", "failed", "tokens in", "out", "seconds", "dollars"):
-        table.add_column(name, justify="right")
-    for row in rows:
-        dollars = "unknown" if row.dollars is None else f"{row.dollars:.4f}"
-        counts = (row.calls, row.failed, row.input_tokens, row.output_tokens)
-        cells = [*(f"{count:,}" for count in counts), f"{row.seconds:,.1f}", dollars]
-        table.add_row(row.role, Text(row.model), *cells)
-    known = sum(row.dollars or 0.0 for row in rows)
-    more = "" if all(row.dollars is not None for row in rows) else " and what is unknown"
+COSTS = ("role", "calls", "failed", "tokens in", "out", "seconds", "dollars")
+ROLE_WIDTH = max(len(role) for role in ROLES)
+
+
+def costs_table(rows: Sequence[CostRow]) -> Text:
+    """Returns what each model cost in each role, and the sum of all.
+
+    A model's name has a line for itself, and can be copied where that is printed with soft_wrap.
+    """
+    lines: list[tuple[str, ...]] = [COSTS]
+    for model in sorted({row.model for row in rows}):
+        lines.append((model,))
+        lines += [(f"  {row.role}", *_sums([row])) for row in rows if row.model == model]
+    lines.append(("all", *_sums(rows)))
+    cells = [line for line in lines if len(line) > 1]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(COSTS))]
+    told = []
+    for first, *numbers in lines:
+        name = first.ljust(widths[0]) if numbers else first
+        aligned = [cell.rjust(width) for cell, width in zip(numbers, widths[1:], strict=False)]
+        told.append(Text("  ".join([name, *aligned])))
+    told[0].stylize("dim")
+    told[-1].stylize("bold")
+    return Text("\n").join(told)
+
+
+def _sums(rows: Sequence[CostRow]) -> list[str]:
+    counts = (
+        sum(row.calls for row in rows),
+        sum(row.failed for row in rows),
+        sum(row.input_tokens for row in rows),
+        sum(row.output_tokens for row in rows),
+    )
+    seconds = sum(row.seconds for row in rows)
+    return [*(f"{count:,}" for count in counts), f"{seconds:,.1f}", _dollars(rows)]
+
+
+def _dollars(rows: Sequence[CostRow]) -> str:
+    """Tells the sum of what is known, and that there is more."""
+    known = [row.dollars for row in rows if row.dollars is not None]
+    unknown = ["unknown"] * (len(known) < len(rows))
+    return " + ".join([f"{sum(known):,.4f}"] * bool(known) + unknown)
+
+
+def spent(rows: Sequence[CostRow], max_dollars: float | None, max_tokens: int | None) -> str:
+    """Returns in one line which models were asked, and what they took of the limits."""
+    names = ", ".join(sorted({row.model for row in rows}))
     calls = sum(row.calls for row in rows)
-    table.add_section()
-    table.add_row("all", "", f"{calls:,}", "", "", "", "", f"{known:.4f}{more}", style="bold")
-    return table
+    tokens = f"{sum(row.input_tokens + row.output_tokens for row in rows):,}"
+    tokens += f" of {max_tokens:,}" if max_tokens is not None else ""
+    dollars = _dollars(rows)
+    price = "price unknown" if dollars == "unknown" else f"${dollars}"
+    price += f" of ${max_dollars:,.4f}" if max_dollars is not None else ""
+    return f"{names}: {calls:,} call{'s' * (calls != 1)}, {tokens} tokens, {price}"
 
 
 class AuditPage:

@@ -74,7 +74,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "asking": OFFICE | {"presets"},
     "doctor": COMPOSED | {"lab.sandbox", "asking"},
     "terminal": COMPOSED,
-    "session": COMPOSED | {"terminal", "web", "interrupts"},
+    "session": COMPOSED | {"terminal", "web", "interrupts", "asking"},
     "cli": COMPOSED
     | {"terminal", "session", "doctor", "asking", "auditing", "importing", "web"}
     | {"agents", "serving", "interrupts"},

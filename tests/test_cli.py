@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from move37 import terminal
 from move37.catalogue import catalogue, find
 from move37.loop import Plan, discover
 from move37.presets import SMOKE
-from move37.records import Measured, Record
+from move37.records import Call, Candidate, Fallback, Measured, Proposal, Record, Rejected
 from move37.research.composer import Composer
 from move37.store.store import Store
 from tests.fakes import FakeLab, Told, preset
@@ -327,7 +328,7 @@ def test_a_run_that_is_finished_says_so_and_does_nothing(undisturbed: Path) -> N
     before = records(undisturbed)
     done = run_smoke(undisturbed, *SHORT)
     assert done.returncode == 0
-    assert "All 6 experiments are in" in done.stdout
+    assert "All 6 experiments, 5 of them baselines, are in" in done.stdout
     assert records(undisturbed) == before
 
 
@@ -610,7 +611,7 @@ def test_a_limit_of_dollars_ends_the_run_before_anything_is_spent(
     named = ("--model", f"{model.url}#scripted,input=1,output=2", "--max-dollars", "0.000001")
     done = run_smoke(path, "--experiments", "7", *named)
     assert done.returncode == 1
-    assert "with a higher limit the same command goes on" in done.stderr
+    assert "the same command with a larger --max-dollars goes on" in done.stderr
     assert model.requests == []
     assert same_records(path, store)
 
@@ -634,7 +635,7 @@ def test_a_run_that_goes_on_is_refused_where_its_model_is_not_there(
 def test_a_finished_run_needs_no_model(store: Path, tmp_path: Path, nobody: str) -> None:
     path = Path(shutil.copy(store, tmp_path / "store.sqlite"))
     done = run_smoke(path, "--experiments", "6", "--model", nobody)
-    assert (done.returncode, "All 11 experiments are in" in done.stdout) == (0, True)
+    assert (done.returncode, "All 11 experiments, " in done.stdout) == (0, True)
 
 
 def test_a_run_whose_key_is_refused_is_refused_and_the_key_is_not_told(tmp_path: Path) -> None:
@@ -657,6 +658,52 @@ def test_a_run_whose_model_is_not_listed_says_so_and_goes_on(store: Path, tmp_pa
     assert done.returncode == 0, done.stderr
     first = done.stdout.splitlines()[0]
     assert first.startswith(f"{name}: answers without a key; its list of models has no scripted,")
+
+
+def asked(store: Path, folder: Path) -> Path:
+    """The same run, with a call of a model and an answer of no use."""
+    path = Path(shutil.copy(store, folder / "store.sqlite"))
+    with Store.open(path) as opened:
+        opened.append_call(Call("researcher", "openai:x", 30_000, 4_567, 9.0, 0.12, 6, ""))
+        opened.append_fallback(Fallback("judge", "openai:x", 6, "Expected a number."))
+    return path
+
+
+def test_the_end_of_a_run_names_the_models_and_what_they_took(store: Path, tmp_path: Path) -> None:
+    path = asked(store, tmp_path)
+    limited = ("--model", "http://127.0.0.1:1/v1#m", "--max-dollars", "1")
+    done = run_smoke(path, "--experiments", "6", *limited)
+    assert "\nModels  openai:x: 1 call, 34,567 tokens, $0.1200 of $1.0000\n" in done.stdout
+    assert f"costs --preset smoke --store {path} " in done.stdout
+
+
+def test_the_end_of_an_offline_run_names_no_models(store: Path, tmp_path: Path) -> None:
+    path = Path(shutil.copy(store, tmp_path / "store.sqlite"))
+    assert "Models" not in run_smoke(path, "--experiments", "6").stdout
+
+
+def test_a_narrow_terminal_does_not_break_the_name_of_a_model(store: Path, tmp_path: Path) -> None:
+    path, name = Path(shutil.copy(store, tmp_path / "store.sqlite")), f"http://{'x' * 70}/v1#m"
+    with Store.open(path) as opened:
+        opened.append_call(Call("judge", name, 30, 4, 9.0, None, 6, ""))
+        opened.append_fallback(Fallback("judge", name, 6, "Expected a number."))
+    told = move37("costs", "--store", str(path), env={**WIDE, "COLUMNS": "80"}).stdout
+    assert told.count(name) == 2
+
+
+def test_costs_list_the_proposals_that_could_not_be_used_with_the_other_answers(
+    store: Path, tmp_path: Path
+) -> None:
+    path = asked(store, tmp_path)
+    with Store.open(path) as opened:
+        proposal = Proposal("Unread", "An answer.", "prose", "openai:x")
+        outcome = Rejected("answer", "Expected a program.")
+        last = opened.records()[-1]
+        mine = replace(last, experiment=11, candidate=Candidate.of(proposal), outcome=outcome)
+        opened.append([replace(mine, step=0)])
+    costs = json.loads(move37("costs", "--store", str(path), "--json").stdout)
+    useless = [(one["role"], one["experiment"]) for one in costs["answers_of_no_use"]]
+    assert useless == [("judge", 6), ("researcher", 11)]
 
 
 def test_costs_of_an_offline_run_are_none(store: Path) -> None:

@@ -9,7 +9,7 @@ from move37.asking import Words
 from move37.loop import Plan, discover
 from move37.records import Measured, Record
 from move37.research.composer import Composer
-from move37.session import cost_of, models_of, seconds_before
+from move37.session import cost_of, interrupted, models_of, seconds_before
 from move37.store.store import Store
 from tests.fakes import FakeLab, preset
 
@@ -57,6 +57,23 @@ def test_what_is_done_already_is_not_expected_again() -> None:
     whole, left = cost_of(PLAN, 6.0, 0), cost_of(PLAN, 6.0, 5)
     assert left.core_seconds < whole.core_seconds
     assert cost_of(PLAN, 6.0, 7).core_seconds == 0
+
+
+@pytest.mark.parametrize(
+    ("experiments", "told"),
+    [
+        (6, "stopped after 1 of 2 proposals (and 5 baselines): they are kept in "),
+        (3, "stopped after 3 of 5 baselines: they are kept in "),
+    ],
+)
+def test_a_run_that_is_stopped_counts_proposals_and_baselines_apart(
+    records: list[Record], tmp_path: Path, experiments: int, told: str
+) -> None:
+    with Store.open(tmp_path / "store.sqlite", create=True) as store:
+        for record in records:
+            if record.experiment < experiments:
+                store.append([record])
+        assert interrupted(PLAN, store).startswith(told)
 
 
 def test_the_words_about_models_are_told_as_the_command_line_takes_them() -> None:

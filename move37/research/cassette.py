@@ -258,13 +258,24 @@ class Player:
         raise InputError(f"{told}: name it with --model, and with the roles that it had")
 
     def _missing(self, asked: Asked, experiment: int | None, recorded: int) -> str:
-        advice = "replay with the same program and settings, or record again"
-        if recorded:
-            told = f"a request of {asked.role!r} is asked for the {recorded + 1}. time"
-            return f"{self._path}: {told}, and was recorded {recorded} times: {advice}"
-        told = f"{self._path}: a request of {asked.role!r} to {asked.model} is not on the cassette"
         if not self._kept:
-            return f"{told}, which is empty: {advice}"
+            told = "expected a cassette with exchanges, got an empty one"
+            return f"{self._path}: {told}: record a run with --record"
+        advice = "replay with the version, models and settings of the recording, or record again"
+        got = f"got one of {asked.role!r} to {asked.model}"
+        if experiment is not None:
+            got += f" about experiment {experiment}"
+        if recorded:
+            told = f"expected this request {recorded} time{'s' * (recorded > 1)}, as recorded"
+            return f"{self._path}: {told}, {got} once more: {advice}"
+        known = [number for number, _ in self._kept if number is not None]
+        if known and experiment is not None and experiment > max(known):
+            told = f"expected requests about experiments up to {max(known)}, as recorded"
+            return (
+                f"{self._path}: {told}, {got}: replay with fewer --experiments, or give --record "
+                "in place of --replay, which asks the models and goes on"
+            )
+        told = f"{self._path}: expected a request that was recorded, {got}"
         mine = Counter(asked.lines)
 
         def likeness(one: Exchange) -> tuple[int, bool]:
@@ -277,7 +288,10 @@ class Player:
         if near.experiment == experiment:
             other = ("(white space)", "(other)")
         new, old = next(((a, b) for a, b in pairs if a != b), other)
-        return f"{told}. The nearest one has {old[:200]!r} where {new[:200]!r} is asked: {advice}"
+        return (
+            f"{told}. The nearest one that was has {old[:200]!r} where {new[:200]!r} is asked: "
+            f"{advice}"
+        )
 
 
 class _Silent:

@@ -33,6 +33,7 @@ from move37.research.ledger import Ledger, Usage, estimate_tokens, price
 from move37.research.models import (
     PROVIDERS,
     Access,
+    Asking,
     ModelSpec,
     ProviderFailed,
     Reply,
@@ -120,6 +121,7 @@ class Client:
         attempts: int = 6,
         timeout_seconds: float = 900.0,  # for one answer; reasoning takes minutes
         patience_seconds: float = 600.0,  # an endpoint that asks for a longer wait has failed
+        tell: Callable[[Asking], object] = lambda asking: None,  # by the thread that asks
     ) -> None:
         self._access = access
         self._ledger = ledger
@@ -131,6 +133,7 @@ class Client:
         self._attempts = attempts
         self._timeout_seconds = timeout_seconds
         self._patience_seconds = patience_seconds
+        self._tell = tell
         self._most_output: dict[str, int] = {}  # tokens, by model, as endpoints have said
         self._changed = threading.Condition()
         self._sending: set[tuple[asyncio.AbstractEventLoop, asyncio.Task[object]]] = set()
@@ -164,21 +167,27 @@ class Client:
         attempt = 0
         most = min(max_output_tokens, spec.max_output or max_output_tokens)
         most = min(most, self._most_output.get(spec.name, most))
-        while True:
-            attempt += 1
-            result = self._attempt(spec, system, prompt, role, most, experiment)
-            if isinstance(result, Reply):
-                return result
-            less = self._less_output(spec, result, estimate_tokens(system, prompt))
-            if less is not None and LEAST_OUTPUT <= less < most and attempt < self._attempts:
-                most = less
-                continue
-            if result.kind == "too long":
-                raise TooLong(f"{spec.name}: {result.told}", result.limit_tokens)
-            wait = self._wait_seconds(result, attempt)
-            if why := self._gives_up(result, attempt, wait):
-                raise ProviderFailed(f"{spec.name} {why}: {result.told}: {result.advice}")
-            self._sleep(wait)
+        about = role, spec.name, experiment
+        try:
+            while True:
+                attempt += 1
+                self._tell(Asking("asks", *about))
+                result = self._attempt(spec, system, prompt, role, most, experiment)
+                if isinstance(result, Reply):
+                    return result
+                less = self._less_output(spec, result, estimate_tokens(system, prompt))
+                if less is not None and LEAST_OUTPUT <= less < most and attempt < self._attempts:
+                    most = less
+                    continue
+                if result.kind == "too long":
+                    raise TooLong(f"{spec.name}: {result.told}", result.limit_tokens)
+                wait = self._wait_seconds(result, attempt)
+                if why := self._gives_up(result, attempt, wait):
+                    raise ProviderFailed(f"{spec.name} {why}: {result.told}: {result.advice}")
+                self._tell(Asking("waits", *about, wait, result.told))
+                self._sleep(wait)
+        finally:
+            self._tell(Asking("ends", *about))
 
     def _less_output(self, spec: ModelSpec, failure: _Failure, input_tokens: int) -> int | None:
         """Returns how many tokens of output the endpoint would take instead, if it said so."""

@@ -178,19 +178,18 @@ class Ledger:
                 self._changed.wait()
             spent_nanos = self._nanos - self._held_nanos
             if self._max_nanos is not None and spent_nanos + nanos > self._max_nanos:
-                left, limit = self._max_nanos - spent_nanos, self._max_nanos / NANO
                 raise BudgetSpent(
-                    f"the next call to {spec.name} may cost ${nanos / NANO:.4f}, and"
-                    f" ${max(left, 0) / NANO:.4f} of --max-dollars {limit:g} are left:"
-                    " with a higher limit the same command goes on"
+                    f"--max-dollars leaves no room: ${spent_nanos / NANO:,.4f} of"
+                    f" ${self._max_nanos / NANO:,.4f} are spent, and the next call to {spec.name}"
+                    f" may cost ${nanos / NANO:,.4f}: the same command with a larger --max-dollars"
+                    " goes on"
                 )
             spent = self._tokens - self._held_tokens
             if self._max_tokens is not None and spent + tokens > self._max_tokens:
-                left = max(self._max_tokens - spent, 0)
                 raise BudgetSpent(
-                    f"the next call to {spec.name} may take {tokens} tokens, and {left} of"
-                    f" --max-tokens {self._max_tokens} are left:"
-                    " with a higher limit the same command goes on"
+                    f"--max-tokens leaves no room: {spent:,} of {self._max_tokens:,} tokens are"
+                    f" spent, and the next call to {spec.name} may take {tokens:,}: the same"
+                    " command with a larger --max-tokens goes on"
                 )
             self._hold(nanos, tokens)
         return Reservation(input_tokens, output_tokens, dollars)

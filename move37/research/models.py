@@ -19,7 +19,7 @@ import urllib.parse
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 from move37.records import InputError, RunFailed
 
@@ -359,6 +359,17 @@ class Reply:
     seconds: float
     dollars: float | None  # None: the price is not known
     model: str  # the name of its ModelSpec
+
+
+class Asking(NamedTuple):
+    """What goes on with a request, for whoever watches."""
+
+    state: Literal["asks", "waits", "ends"]
+    role: str
+    model: str
+    experiment: int | None
+    wait_seconds: float = 0.0  # until it is asked again
+    why: str = ""  # it waits
 
 
 class ProviderFailed(RunFailed):

@@ -17,13 +17,14 @@ no answer can be had, what is computed stands.
 
 import functools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
 from move37.knowledge.retrieval import Embedder, Library, StaticEmbedder
 from move37.records import (
     Brief,
+    Fallback,
     InputError,
     Judgement,
     Lesson,
@@ -106,7 +107,7 @@ class Team:
                 reason = str(error)
                 continue
             proposal = proposal_of(answer, spec.name, prompt(part.role).version)
-            repaired = _to_repair(brief)
+            repaired = _to_repair(brief.failures)
             return (
                 proposal if repaired is None else _of_the_same_idea(proposal, repaired, reply.text)
             )
@@ -121,7 +122,7 @@ class Team:
         history: Sequence[Record] = (),
     ) -> Rejected | None:
         """Refuses an idea that was tried in another program; a repair may keep its own."""
-        repaired = _to_repair(brief)
+        repaired = _to_repair(brief.failures)
         keeps = repaired and repaired.candidate.proposal.motivation == proposal.motivation
         if keeps or not self._asker.plays(novelty_judge.ROLE):
             return None
@@ -152,7 +153,7 @@ class Team:
         return useless | {one.experiment for one in notes.judgements()}
 
     def _part(self, brief: Brief) -> Part:
-        last = _to_repair(brief)
+        last = _to_repair(brief.failures)
         if last is not None:
             proposal = last.candidate.proposal
             values = {
@@ -171,12 +172,29 @@ class Team:
         return Part("researcher", given, _source(brief.parent))
 
 
-def _to_repair(brief: Brief) -> Record | None:
+def unread(records: Iterable[Record]) -> list[Fallback]:
+    """Returns the attempts of a run in which two answers held no program, in order.
+
+    Such an attempt is a record; the other roles have fallbacks of their own.
+    """
+    found: list[Fallback] = []
+    failures: list[Record] = []
+    for record in records:
+        failures = [] if record.step == 0 else failures
+        outcome, origin = record.outcome, record.candidate.proposal.origin
+        if isinstance(outcome, Rejected) and outcome.check == "answer":
+            role = "engineer" if _to_repair(failures) else "researcher"
+            found.append(Fallback(role, origin, record.experiment, outcome.evidence))
+        failures.append(record)
+    return found
+
+
+def _to_repair(failures: Sequence[Record]) -> Record | None:
     """Returns the attempt whose program is mended next; None if another idea is due.
 
     An answer that could not be read is no program, and says nothing about the one before it.
     """
-    read = [one for one in brief.failures if _refused_by(one) != "answer"]
+    read = [one for one in failures if _refused_by(one) != "answer"]
     return read[-1] if read and _refused_by(read[-1]) != "novelty" else None
 
 

@@ -105,8 +105,19 @@ def test_a_request_has_the_answer_of_its_own_experiment(tmp_path: Path) -> None:
 
 def test_a_request_of_an_experiment_that_was_not_recorded_says_so(tmp_path: Path) -> None:
     player = Player(recorded(tmp_path / "tape", reply("a")))
-    with pytest.raises(InputError, match="has 'experiment 3' where 'experiment 4' is asked"):
+    with pytest.raises(InputError, match="has 'experiment 3' where 'experiment 2' is asked"):
+        ask(player, experiment=2)
+
+
+def test_a_cassette_of_a_shorter_run_says_how_far_it_goes_and_how_to_go_on(tmp_path: Path) -> None:
+    player = Player(recorded(tmp_path / "tape", reply("a")))
+    with pytest.raises(InputError) as caught:
         ask(player, experiment=4)
+    assert str(caught.value) == (
+        f"{tmp_path / 'tape'}: expected requests about experiments up to 3, as recorded, got one "
+        "of 'judge' to openai:gpt-5 about experiment 4: replay with fewer --experiments, or give "
+        "--record in place of --replay, which asks the models and goes on"
+    )
 
 
 def test_a_cassette_without_experiments_is_played_in_order(tmp_path: Path) -> None:
@@ -142,12 +153,12 @@ def test_another_model_is_another_request(tmp_path: Path) -> None:
 def test_a_request_is_answered_as_often_as_it_was_recorded(tmp_path: Path) -> None:
     player = Player(recorded(tmp_path / "tape", reply("a")))
     ask(player)
-    with pytest.raises(InputError, match="was recorded 1 times"):
+    with pytest.raises(InputError, match=r"this request 1 time, as recorded, got .* once more"):
         ask(player)
 
 
 def test_an_empty_cassette_says_so(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="which is empty"):
+    with pytest.raises(InputError, match="got an empty one: record a run with --record"):
         ask(Player(recorded(tmp_path / "tape")))
 
 

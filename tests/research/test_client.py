@@ -15,6 +15,7 @@ from move37.research.client import Client, Reach, reachable
 from move37.research.ledger import BudgetSpent, Ledger, Usage, estimate_tokens, price
 from move37.research.models import (
     Access,
+    Asking,
     ModelSpec,
     ProviderFailed,
     Reply,
@@ -41,6 +42,7 @@ class Talk:
     timeout_seconds: float = 10.0
     max_tokens: int | None = None
     waits: list[float] = field(default_factory=list)
+    told: list[Asking] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -61,6 +63,7 @@ class Talk:
             now=lambda: NOON,
             attempts=self.attempts,
             timeout_seconds=self.timeout_seconds,
+            tell=self.told.append,
         )
 
     def ask(self, prompt: str = "hello") -> Reply:
@@ -247,6 +250,27 @@ def test_an_endpoint_that_asks_for_a_long_wait_has_failed() -> None:
         ):
             talk.ask()
     assert talk.waits == []
+
+
+def test_whoever_watches_is_told_what_is_asked_why_it_waits_and_for_how_long() -> None:
+    with Server(refusal(429, "slow down", retry_after="30"), answer("hi")) as server:
+        talk = Talk(server)
+        talk.ask()
+    about = ("judge", talk.spec.name, 7)
+    assert talk.told == [
+        Asking("asks", *about),
+        Asking("waits", *about, talk.waits[0], "429 slow down"),
+        Asking("asks", *about),
+        Asking("ends", *about),
+    ]
+
+
+def test_whoever_watches_is_told_of_the_end_where_no_answer_came() -> None:
+    with Server(refusal(401, "no")) as server:
+        talk = Talk(server)
+        with pytest.raises(ProviderFailed):
+            talk.ask()
+    assert [one.state for one in talk.told] == ["asks", "ends"]
 
 
 def test_retries_end() -> None:

@@ -78,13 +78,31 @@ def test_what_fits_exactly_is_reserved() -> None:
     Ledger(max_dollars=0.0012, max_tokens=1100).reserve(PRICED, 1000, 100)
 
 
-@pytest.mark.parametrize("limits", [{"max_dollars": 0.0011}, {"max_tokens": 1099}])
-def test_what_does_not_fit_is_refused(limits: dict[str, float]) -> None:
-    ledger = Ledger(
-        max_dollars=limits.get("max_dollars"), max_tokens=int(limits.get("max_tokens", 10**6))
-    )
-    with pytest.raises(BudgetSpent, match="with a higher limit the same command goes on"):
+@pytest.mark.parametrize(
+    ("limits", "told"),
+    [
+        (
+            (0.0031, None),
+            "--max-dollars leaves no room: $0.0020 of $0.0031 are spent, and the next call to "
+            "http://10.0.0.1/v1#m may cost $0.0012: the same command with a larger --max-dollars "
+            "goes on",
+        ),
+        (
+            (None, 2_099),
+            "--max-tokens leaves no room: 1,000 of 2,099 tokens are spent, and the next call to "
+            "http://10.0.0.1/v1#m may take 1,100: the same command with a larger --max-tokens "
+            "goes on",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused_with_what_is_spent_and_the_limit(
+    limits: tuple[float | None, int | None], told: str
+) -> None:
+    spent = call(900, 100, dollars=0.002)
+    ledger = Ledger(max_dollars=limits[0], max_tokens=limits[1], earlier=[spent])
+    with pytest.raises(BudgetSpent) as caught:
         ledger.reserve(PRICED, 1000, 100)
+    assert str(caught.value) == told
 
 
 def test_a_refused_call_holds_nothing_back() -> None:
@@ -113,7 +131,7 @@ def test_what_fits_beside_what_is_spent_waits_for_calls_in_flight(took: int, fit
     assert told == []
     ledger.settle(held, call(took, 100, 0.0))
     thread.join()
-    assert told == ["reserved"] if fits else "900 of --max-tokens 2000 are left" in told[0]
+    assert told == ["reserved"] if fits else "1,100 of 2,000 tokens are spent" in told[0]
 
 
 def test_the_true_usage_takes_the_place_of_the_reservation() -> None:
@@ -125,13 +143,13 @@ def test_the_true_usage_takes_the_place_of_the_reservation() -> None:
 def test_an_endpoint_that_counts_more_than_was_reserved_is_believed() -> None:
     ledger = Ledger(max_tokens=1000)
     ledger.settle(ledger.reserve(PRICED, 100, 100), call(900, 200))
-    with pytest.raises(BudgetSpent, match=" 0 of --max-tokens"):
+    with pytest.raises(BudgetSpent, match="1,100 of 1,000 tokens"):
         ledger.reserve(PRICED, 1, 0)
 
 
 def test_calls_of_an_earlier_session_count() -> None:
     ledger = Ledger(max_dollars=0.5, earlier=[call(dollars=0.3), call(dollars=0.2)])
-    with pytest.raises(BudgetSpent, match=r"\$0.0000 of --max-dollars 0.5 are left"):
+    with pytest.raises(BudgetSpent, match=r"\$0.5000 of \$0.5000 are spent"):
         ledger.reserve(PRICED, 1, 0)
 
 

@@ -302,7 +302,7 @@ def test_a_lesson_is_the_computed_one_if_two_answers_cannot_be_read(play: Start)
 def test_a_lesson_is_the_computed_one_if_the_budget_is_spent(play: Start) -> None:
     played = analyst(play, said(text="It keeps.", weakness="x"), max_tokens=10)
     assert played.team.analyse([CHILD], HISTORY) == analyse([CHILD], HISTORY)
-    assert "--max-tokens 10" in played.kept.fallbacks()[0].reason
+    assert "0 of 10 tokens are spent" in played.kept.fallbacks()[0].reason
     assert not played.server.requests
 
 

@@ -14,7 +14,7 @@ from move37.research.models import ProviderFailed, parse_model
 from move37.research.prompts import prompt, public
 from move37.research.researcher import NoProposal
 from move37.research.shortening import SHORTER
-from move37.research.team import Team
+from move37.research.team import Team, unread
 from tests.fakes import FakeLab, Memory, preset
 from tests.research.play import SIZE, Play, program, told
 from tests.research.server import answer, refusal
@@ -79,6 +79,21 @@ def test_a_run_of_good_leaking_repeated_and_unreadable_answers_ends_with_what_wa
     # 20 tokens in and 10 out for each answer, at 1 and 2 dollars per million.
     assert [row.dollars for row in rows] == pytest.approx([40e-6, 7 * 40e-6])
     assert {call.experiment for call in played.calls} == {5, 6, 7, 8}
+
+
+def test_answers_without_a_program_are_found_in_the_records_by_the_role_that_gave_them(
+    play: Callable[..., Play],
+) -> None:
+    prose = answer("It is a fine idea.")
+    played = play(told(1), told(2, leaks=True), prose, prose, told(3), prose, prose, told(4))
+    store = Memory()
+    for _ in discover(Plan(preset(), BASELINES + 3, 0, workers=1), played.team, FakeLab(), store):
+        pass
+    found = [(one.role, one.model, one.experiment) for one in unread(store.records())]
+    assert found == [
+        ("engineer", played.spec.name, BASELINES + 1),
+        ("researcher", played.spec.name, BASELINES + 2),
+    ]
 
 
 def test_a_run_stops_with_one_sentence_when_the_model_refuses_for_good(

@@ -1,0 +1,130 @@
+"""What a terminal, or a file in its place, is told of language models."""
+
+import io
+import time
+
+import pytest
+from rich.console import Console
+
+from move37 import terminal
+from move37.records import Fallback
+from move37.research.ledger import CostRow
+from move37.research.models import Asking
+from move37.terminal import Progress, costs_table, fallbacks_list, how_far, spent
+
+LONG = "http://a-machine-with-a-long-name.example.org:8000/v1#a-model-with-a-long-name-30b-instruct"
+ASKS = Asking("asks", "researcher", "openai:x", 7)
+WAITS = Asking("waits", "researcher", "openai:x", 7, 20.0, "429 rate limited")
+ENDS = Asking("ends", "researcher", "openai:x", 7)
+
+
+def told(*events: Asking, is_terminal: bool) -> str:
+    """What stands there after these events."""
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=is_terminal, width=100, color_system=None)
+    progress = Progress(console, baselines=5, total=8, workers=1, left_seconds=None)
+    progress.watch(7, "", "propose")
+    for event in events:
+        progress.asked(event)
+    with progress:
+        pass  # it is drawn once at least
+    return file.getvalue()
+
+
+# ---------------------------------------------------------------- while a model is asked
+
+
+def test_a_terminal_shows_which_role_asks_which_model() -> None:
+    assert "   7  researcher asks openai:x, 0 s so far" in told(ASKS, is_terminal=True)
+
+
+def test_a_terminal_shows_how_long_a_model_is_waited_for_and_why() -> None:
+    text = told(ASKS, WAITS, is_terminal=True)
+    assert "   7  researcher waits 20 s for openai:x: 429 rate limited" in text
+
+
+def test_what_has_ended_is_not_shown_any_more() -> None:
+    text = told(ASKS, ENDS, is_terminal=True)
+    assert "7  ...: propose" in text
+    assert "openai:x" not in text
+
+
+def test_a_model_that_is_asked_is_shown_though_as_many_others_work_as_there_are_workers() -> None:
+    text = told(ASKS._replace(experiment=9), is_terminal=True)
+    assert "7  ...: propose" in text
+    assert "   9  researcher asks openai:x" in text
+
+
+def test_a_file_is_told_of_a_long_wait_in_a_line() -> None:
+    assert told(ASKS, WAITS, ASKS, ENDS, is_terminal=False) == (
+        "   7  researcher waits 20 s for openai:x: 429 rate limited\n"
+    )
+
+
+def test_a_file_is_told_nothing_of_a_short_wait() -> None:
+    assert told(ASKS, WAITS._replace(wait_seconds=2.0), ENDS, is_terminal=False) == ""
+
+
+def test_a_file_is_told_of_a_long_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(terminal, "SILENCE_TOLD", 0.0)
+    file = io.StringIO()
+    progress = Progress(Console(file=file), baselines=5, total=8, workers=1, left_seconds=None)
+    progress.asked(ASKS)
+    while not file.getvalue():  # by a thread of its own
+        time.sleep(0.001)
+    assert file.getvalue().startswith("   7  researcher asks openai:x, 0 s so far")
+
+
+@pytest.mark.parametrize(
+    ("done", "words"), [(3, "3 of 5 baselines"), (5, "0 of 3 proposals"), (7, "2 of 3 proposals")]
+)
+def test_baselines_and_proposals_are_counted_apart(done: int, words: str) -> None:
+    assert how_far(done, 8, 5) == words
+
+
+# ---------------------------------------------------------------- what they cost
+
+ROWS = [
+    CostRow("engineer", LONG, 1, 0, 1_000, 200, 1.0, None),
+    CostRow("researcher", LONG, 3, 1, 20_000, 4_000, 30.5, None),
+    CostRow("researcher", "openai:x", 2, 0, 5_000, 1_000, 9.0, 0.25),
+]
+
+
+def test_the_name_of_a_model_is_a_line_of_its_own() -> None:
+    assert LONG in costs_table(ROWS).plain.splitlines()
+
+
+def test_all_other_lines_of_costs_fit_into_eighty_columns() -> None:
+    dear = CostRow("novelty_judge", "openai:x", 9_000, 900, 9_000_000, 900_000, 90_000.0, 90.0)
+    lines = costs_table([*ROWS, dear]).plain.splitlines()
+    assert max(len(line) for line in lines if line != LONG) <= 80
+
+
+def test_the_last_line_of_costs_sums_calls_tokens_and_dollars() -> None:
+    assert (
+        costs_table(ROWS).plain.splitlines()[-1].split()
+        == "all 6 1 26,000 5,200 40.5 0.2500 + unknown".split()
+    )
+
+
+def test_an_answer_of_no_use_is_told_with_its_experiment_role_model_and_reason() -> None:
+    (_, _, *told) = fallbacks_list([Fallback("judge", LONG, 7, "Expected a number.")]).plain.split(
+        "\n"
+    )
+    assert told == [f"   7  judge          {LONG}", "      Expected a number."]
+
+
+@pytest.mark.parametrize(
+    ("rows", "limits", "words"),
+    [
+        (ROWS[2:], (None, None), "openai:x: 2 calls, 6,000 tokens, $0.2500"),
+        (ROWS[2:], (1.0, 9_000), "openai:x: 2 calls, 6,000 of 9,000 tokens, $0.2500 of $1.0000"),
+        (ROWS[:1], (None, None), f"{LONG}: 1 call, 1,200 tokens, price unknown"),
+        (ROWS, (None, None), f"{LONG}, openai:x: 6 calls, 31,200 tokens, $0.2500 + unknown"),
+    ],
+)
+def test_what_was_spent_is_told_in_a_line(
+    rows: list[CostRow], limits: tuple[float | None, int | None], words: str
+) -> None:
+    assert spent(rows, *limits) == words
