@@ -199,6 +199,10 @@ class Scale:
             implausible=surplus > IMPLAUSIBLE_GAIN,
         )
 
+    def value(self, gains: Gains) -> float:
+        """Returns the value of the fitness of these gains, in the noise form."""
+        return sum(self._term(axis, _mean(getattr(gains, axis)), "noise") for axis in AXES)
+
     def _term(self, axis: str, gain: float, form: Form) -> float:
         return float(terms(self, axis, np.array([gain]), form)[0])
 

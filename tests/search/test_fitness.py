@@ -76,6 +76,12 @@ def test_noise_form_is_the_mean_of_asinh_of_the_gains_in_units_of_noise() -> Non
     assert scale.fitness(named(measured, "Echo")).value == pytest.approx(expected)
 
 
+def test_the_value_of_gains_is_that_of_the_whole_fitness() -> None:
+    measured = results([*baselines(), record("Echo", loss_gain=0.1)])
+    scale, echo = Scale.of(measured), named(measured, "Echo")
+    assert scale.value(scale.gains(echo)) == scale.fitness(echo).value
+
+
 def test_paper_form_is_the_mean_of_two_sigmoids_and_the_judgement() -> None:
     loss, benchmark = 1 / (1 + math.exp(-6 * 0.3)), 1 / (1 + math.exp(6 * 0.1))
     expected = (loss + benchmark + 0.5) / 3

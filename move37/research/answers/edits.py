@@ -27,6 +27,8 @@ _CONFLICT = re.compile(
 
 def read_conflicts(text: str) -> tuple[list[Edit], str]:
     """Returns the search-and-replace edits, and the text without them; raises Unusable."""
+    if "<<<<<" not in text:  # sooner
+        return [], text
     edits = []
     for indent, old, new in _CONFLICT.findall(text):
         sides = (
@@ -46,7 +48,7 @@ def read_hunks(blocks: Sequence[Block], prose: str) -> list[Edit]:
     """Returns the edits of unified diffs."""
     edits = []
     for text, _, is_diff in [*blocks, Block(prose, closed=False)]:
-        if is_diff or re.search(r"(?m)^@@ ", text):
+        if is_diff or ("@@ " in text and re.search(r"(?m)^@@ ", text)):
             edits += [edit for edit in _edits_of_diff(text, is_diff) if edit.old]
     return edits
 

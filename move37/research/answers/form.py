@@ -87,6 +87,10 @@ _LEFT_OUT = re.compile(
 _KEPT = re.compile(
     r"(?i)\b(?:existing|previous|other|remaining|unchanged) (?:code|methods?|implementation)\b"
 )
+# In whatever they match there is one of these.
+_TELLING = frozenset(
+    "rest remainder here omitted elided existing previous other remaining unchanged".split()
+)
 _AS_BEFORE = re.compile(r"(?i)\b(?:same|unchanged|as before|omitted|rest|remaining|continues)\b")
 _DOTS = ("...", "…")
 _TODO = re.compile(r"(?i)#\s*(?:todo|fixme|placeholder|implement)\b")
@@ -106,6 +110,8 @@ def _is_elision(comment: str) -> bool:
     # Word by word, not as one pattern: where the end is asked for behind each word, a long
     # comment takes the square of its length.
     dotted = comment.startswith(_DOTS) or comment.endswith(_DOTS)
+    if not dotted and _TELLING.isdisjoint(re.findall("[a-z]+", comment.lower())):
+        return False  # sooner
     last = re.split("[,;]", comment)[-1]
     return (
         comment in _DOTS

@@ -4,6 +4,7 @@ Comments, single and triple quotes, keys without quotes, trailing commas, text t
 "+", escapes that are doubled or missing.
 """
 
+import functools
 import itertools
 import re
 from bisect import bisect_left
@@ -70,8 +71,11 @@ def has_keys(text: str) -> bool:
 
 def _openings(text: str, brackets: str, key: re.Pattern[str]) -> Iterator[int]:
     """Yields the places of the brackets behind which, after spaces and comments, a key stands."""
-    line_ends = [end.start() for end in re.finditer(r"\n", text)]
-    stars = [star.start() for star in re.finditer(r"\*", text)]
+
+    @functools.cache
+    def places(mark: str) -> list[int]:
+        return [found.start() for found in re.finditer(re.escape(mark), text)]
+
     # place -> where the key that is next there ends; 0: none is. What follows a comment is looked
     # at once, however many brackets it holds: "{#{#{#" would take the square of its length.
     known: dict[int, int] = {}
@@ -84,8 +88,8 @@ def _openings(text: str, brackets: str, key: re.Pattern[str]) -> Iterator[int]:
             passed.append(at)
             comment = _COMMENT.match(text, at)
             is_line = comment is None or comment[1] != "/*"
-            ends = line_ends if is_line else stars
-            nearest = bisect_left(ends, comment.end()) if comment else len(ends)
+            ends = places("\n" if is_line else "*") if comment else []
+            nearest = bisect_left(ends, comment.end()) if comment else 0
             if nearest == len(ends) or not (is_line or text.startswith("*/", ends[nearest])):
                 found = key.match(text, at)
                 known[at] = found.end() if found else 0

@@ -26,6 +26,8 @@ def encodable(text: str) -> str:
 
 def without_thoughts(text: str) -> str:
     """Returns what follows the reasoning; raises Unusable if nothing does."""
+    if "<" not in text:  # sooner
+        return text
     # Only ends are looked for: some endpoints leave out where a thought begins.
     text = re.split(rf"(?i)</{_THOUGHT}>|<\|channel\|>final<\|message\|>", text)[-1]
     text = re.sub(r"<\|[a-z_]+\|>", "", text)
@@ -38,6 +40,8 @@ def without_thoughts(text: str) -> str:
 
 def without_tags(text: str) -> str:
     """Returns the text with fences for tags around code, and labels for tags around prose."""
+    if "<" not in text and "]]>" not in text:  # sooner
+        return text
     parameter = r"<parameter(?:=|\s+name=)[\"']?(\w+)[\"']?\s*>"
     text = _replaced(text, parameter, "</parameter>", r"<\1>\2</\1>")
     text = re.sub(r"(?i)</?pre\b[^<>\n]*>|<!\[CDATA\[|\]\]>", "", text)
