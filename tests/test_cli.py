@@ -25,7 +25,7 @@ from move37.research.composer import Composer
 from move37.store.store import Store
 from tests.fakes import FakeLab, Told, preset
 from tests.research.play import told
-from tests.research.server import Server, listed, refusal
+from tests.research.server import Server, answer, listed, refusal
 
 WIDE = {**os.environ, "COLUMNS": "200", "NO_COLOR": "1"}
 
@@ -601,6 +601,43 @@ def test_a_language_model_proposes_and_its_costs_are_shown(
     assert replayed.returncode == 0, replayed.stderr
     assert same_records(again, path)
     assert (len(model.requests), len(model.looks)) == (1, 1)
+
+
+LEAKS = """from torch import Tensor, nn
+
+
+class LooksAhead(nn.Module):
+    def __init__(self, dim: int, *, heads: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(dim, dim)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return self.project(x_BTD) + x_BTD.mean(dim=1, keepdim=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_program_that_the_lab_proves_to_leak_goes_to_the_engineer_with_the_evidence(
+    store: Path, tmp_path: Path
+) -> None:
+    path = Path(shutil.copy(store, tmp_path / "store.sqlite"))
+    leaking = f"Name: LooksAhead\nMotivation: A mean.\n\n```python\n{LEAKS}```\n"
+    steps = (refusal(429, "slow", retry_after="0"), refusal(500, "oops"), answer(leaking), told(7))
+    with Server(*steps, models=listed("scripted")) as server:
+        name = f"{server.url}#scripted,input=1,output=2,roles=researcher+engineer"
+        done = run_smoke(path, "--experiments", "7", "--workers", "1", "--model", name)
+    assert done.returncode == 0, done.stderr
+    refused, repaired = records(path)[-2:]
+    assert isinstance(refused.outcome, Rejected)
+    assert refused.outcome.check == "causality"
+    assert refused.outcome.evidence in str(server.requests[-1].body)
+    assert (repaired.experiment, repaired.step) == (refused.experiment, 1)
+    assert isinstance(repaired.outcome, Measured)
+    costs = json.loads(move37("costs", "--store", str(path), "--json").stdout)["costs"]
+    assert [(row["role"], row["calls"], row["failed"]) for row in costs] == [
+        ("engineer", 1, 0),
+        ("researcher", 3, 2),
+    ]
 
 
 @pytest.mark.slow
