@@ -14,7 +14,7 @@ K key size, V value size, D width, W window. See `reference` for the definitions
 
 import functools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
@@ -353,14 +353,22 @@ def _by_stretches(
     if q_BTHK.device.type == "cpu":
         at_once = max(1, NUMBERS_AT_A_TIME // (B * C * H * K))
     cut = [at_once] * (N // at_once) + [N % at_once] * (N % at_once > 0)
+    reaches = _reaches(documents_BT, cut, C, H, q_BTHK.device)
+
+    def chunks(part: Iterable[Tensor | None]) -> list[Tensor | None]:
+        return [None if x is None else _split(x, C) for x in part]
+
+    if len(cut) == 1:
+        o, _ = stretch(*chunks(inputs), next(reaches), None)
+        return _join(o, B)[:, :T]
     # Split, not sliced: the gradient of a slice is as large as the whole.
     parts = zip(
         *([None] * len(cut) if x is None else x.split(at_once * C, dim=1) for x in inputs),
         strict=True,
     )
     S, outputs = None, []
-    for part, reach in zip(parts, _reaches(documents_BT, cut, C, H, q_BTHK.device), strict=True):
-        o, S = stretch(*(None if x is None else _split(x, C) for x in part), reach, S)
+    for part, reach in zip(parts, reaches, strict=True):
+        o, S = stretch(*chunks(part), reach, S)
         outputs.append(_join(o, B))
     return torch.cat(outputs, dim=1)[:, :T]
 
