@@ -198,7 +198,7 @@ def read_program(text: str, words: Words, parent: Record | None = None) -> Propo
         answer = Answer(name, "", text)
     motivation = words.motivation.strip() or answer.motivation.strip()
     if not motivation:
-        raise InputError("expected a motivation (why it may help), got none: say it")
+        raise InputError("expected a `motivation` (why it may help), got none: give one")
     name = words.name or answer.name
     if not _is_line(name):
         raise InputError(

@@ -190,6 +190,7 @@ class Session:
         self._progress = progress = terminal.Progress(
             self.console,
             baselines=len(plan.preset.baselines),
+            done=self.done,
             total=plan.experiments,
             workers=plan.workers,
             left_seconds=cost.wall_seconds if cost else None,
@@ -429,7 +430,10 @@ def probe(plan: Plan, lab: Lab) -> float:
 
 def _command() -> str:
     """Returns what the user has to type: the name alone only where the shell finds it."""
-    return "move37" if shutil.which("move37") else os.path.relpath(sys.argv[0])
+    if shutil.which("move37"):
+        return "move37"
+    path = os.path.relpath(sys.argv[0])
+    return "python -m move37" if path.endswith("__main__.py") else path
 
 
 def models_of(records: Iterable[Record]) -> list[str]:

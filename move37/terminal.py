@@ -206,17 +206,18 @@ class Progress:
         console: Console,
         *,
         baselines: int,
+        done: int,
         total: int,
         workers: int,
         left_seconds: float | None,
     ) -> None:
-        """`total` holds the baselines too."""
+        """`done` and `total` hold the baselines too."""
         self._console = console
         self._baselines, self._total, self._workers = baselines, total, workers
         self._stages: dict[int, tuple[str, str]] = {}
         # What is asked about an experiment, since when, and what tells of a long silence.
         self._asked: dict[int, tuple[Asking, float, threading.Timer]] = {}
-        self._done, self._best, self._left = 0, "", left_seconds
+        self._done, self._best, self._left = done, "", left_seconds
         self._told_at = time.monotonic()
         self._live = Live(
             get_renderable=self._render, console=console, refresh_per_second=4, transient=True

@@ -90,7 +90,7 @@ def test_the_words_beside_an_answer_come_first() -> None:
         ("", WORDS, "no program can be read: Expected a program, got an empty answer"),
         ("It is a fine idea.", WORDS, "no program can be read: Expected a program, found prose"),
         ("\nclass A(:\n    pass\n", WORDS, "the program does not parse: line 2: invalid syntax"),
-        (source(), Words(), "expected a motivation"),
+        (source(), Words(), "expected a `motivation`"),
         (source(), Words("x", "two\nlines"), "expected a name in one line of at most 80"),
         (source(), Words("x", agent="baseline"), "none of baseline, composer, imported; got"),
         (source(), Words("x", agent=" "), "expected the agent's name in one line"),

@@ -1,5 +1,6 @@
 """The loop: the same records whatever the workers, nothing lost, nothing doubled."""
 
+import gc
 import itertools
 import time
 from collections.abc import Iterator
@@ -98,6 +99,16 @@ def test_a_clock_that_is_set_back_changes_no_record(monkeypatch: pytest.MonkeyPa
     assert same(late, calm)
     moments = [record.provenance.started_at for record in late.records()]
     assert moments != sorted(moments)
+
+
+@pytest.mark.parametrize("proposals", [1, 2])
+def test_a_run_leaves_the_collector_as_it_was(proposals: int) -> None:
+    before = gc.get_threshold()
+    done = discover(a_plan(proposals=proposals), Composer(), FakeLab(), Memory())
+    for _ in range(BASELINES + 1):  # to its end, or broken off before
+        next(done)
+    del done
+    assert gc.get_threshold() == before
 
 
 def test_a_longer_run_begins_as_the_shorter_one() -> None:

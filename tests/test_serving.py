@@ -140,7 +140,7 @@ class _Closed(FakeLab):
 @pytest.mark.parametrize(
     ("tool", "arguments", "told"),
     [
-        ("submit", {"program": PROGRAM}, "expected a motivation"),
+        ("submit", {"program": PROGRAM}, "expected a `motivation`"),
         ("submit", {"program": "A fine idea."}, "no program can be read"),
         ("submit", {"program": PROGRAM, "motivation": "x", "parent": "nobody"}, "no store at"),
         ("submit", {"program": PROGRAM, "motivation": "x"}, "the lab is closed"),

@@ -1,7 +1,7 @@
 """What a terminal, or a file in its place, is told of language models."""
 
 import io
-import time
+import threading
 
 import pytest
 from rich.console import Console
@@ -22,7 +22,7 @@ def told(*events: Asking, is_terminal: bool) -> str:
     """What stands there after these events."""
     file = io.StringIO()
     console = Console(file=file, force_terminal=is_terminal, width=100, color_system=None)
-    progress = Progress(console, baselines=5, total=8, workers=1, left_seconds=None)
+    progress = Progress(console, baselines=5, done=5, total=8, workers=1, left_seconds=None)
     progress.watch(7, "", "propose")
     for event in events:
         progress.asked(event)
@@ -68,11 +68,21 @@ def test_a_file_is_told_nothing_of_a_short_wait() -> None:
 def test_a_file_is_told_of_a_long_silence(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(terminal, "SILENCE_TOLD", 0.0)
     file = io.StringIO()
-    progress = Progress(Console(file=file), baselines=5, total=8, workers=1, left_seconds=None)
+    console = Console(file=file)
+    progress = Progress(console, baselines=5, done=5, total=8, workers=1, left_seconds=None)
     progress.asked(ASKS)
-    while not file.getvalue():  # by a thread of its own
-        time.sleep(0.001)
+    for thread in threading.enumerate():
+        if isinstance(thread, threading.Timer):
+            thread.join(60)
     assert file.getvalue().startswith("   7  researcher asks openai:x, 0 s so far")
+
+
+def test_a_run_that_goes_on_shows_how_far_it_was() -> None:
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=True, width=80)
+    with Progress(console, baselines=5, done=6, total=8, workers=1, left_seconds=None):
+        pass  # it is drawn once at least
+    assert "1 of 3 proposals" in file.getvalue()
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
@@ -388,7 +389,7 @@ def _message(body: object) -> str:
 
 
 def _short(text: str) -> str:
-    line = " ".join(text.split()).rstrip(".")
+    line = "".join(filter(str.isprintable, " ".join(text.split()))).rstrip(".")
     return line if len(line) <= 300 else f"{line[:300]} ..."
 
 
@@ -515,7 +516,8 @@ def reachable(
 
     It asks for the endpoint's list of models. The key is never part of what is told.
     """
-    return [_reach(spec, access, timeout_seconds) for spec in specs]
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(lambda spec: _reach(spec, access, timeout_seconds), specs))
 
 
 def _reach(spec: ModelSpec, access: Access, timeout_seconds: float) -> Reach:
@@ -582,17 +584,15 @@ def _which_key(spec: ModelSpec) -> str:
 
 
 def _refuses_key(answer: "httpx2.Response") -> bool:
-    # OpenAI refuses the list to a restricted key, which may ask models all the same.
-    if "Missing scopes" in answer.text:
-        return False
-    return answer.status_code in (401, 403) or "API_KEY_INVALID" in answer.text  # Google: with 400
+    # Not 403: a key, or a gateway, may refuse the list alone. Google says it with 400.
+    return answer.status_code == 401 or "API_KEY_INVALID" in answer.text
 
 
 def _data(answer: "httpx2.Response") -> object:
     """Returns the JSON of an answer, None if it is something else."""
     try:
         data: object = answer.json()
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return data
 
@@ -603,4 +603,5 @@ def _listed(data: object) -> set[str]:
     listed = (
         [one for one in found or () if isinstance(one, dict)] if isinstance(found, list) else []
     )
-    return {str(one.get("id") or one.get("name", "")).removeprefix("models/") for one in listed}
+    names = (str(one.get("id") or one.get("name") or "") for one in listed)
+    return {name.removeprefix("models/") for name in names if name}

@@ -179,17 +179,18 @@ class Ledger:
             spent_nanos = self._nanos - self._held_nanos
             if self._max_nanos is not None and spent_nanos + nanos > self._max_nanos:
                 raise BudgetSpent(
-                    f"--max-dollars leaves no room: ${spent_nanos / NANO:,.4f} of"
-                    f" ${self._max_nanos / NANO:,.4f} are spent, and the next call to {spec.name}"
-                    f" may cost ${nanos / NANO:,.4f}: the same command with a larger --max-dollars"
-                    " goes on"
+                    f"--max-dollars leaves no room: {_told(spent_nanos)} of"
+                    f" {_told(self._max_nanos)} are spent, and the next call to {spec.name} may"
+                    f" cost {_told(nanos)}: the same command with a larger --max-dollars, or with"
+                    " max_output=N behind the model, goes on"
                 )
             spent = self._tokens - self._held_tokens
             if self._max_tokens is not None and spent + tokens > self._max_tokens:
                 raise BudgetSpent(
                     f"--max-tokens leaves no room: {spent:,} of {self._max_tokens:,} tokens are"
                     f" spent, and the next call to {spec.name} may take {tokens:,}: the same"
-                    " command with a larger --max-tokens goes on"
+                    " command with a larger --max-tokens, or with max_output=N behind the model,"
+                    " goes on"
                 )
             self._hold(nanos, tokens)
         return Reservation(input_tokens, output_tokens, dollars)
@@ -215,6 +216,11 @@ class Ledger:
         self._tokens += tokens
         self._held_nanos += nanos
         self._held_tokens += tokens
+
+
+def _told(nanos: int) -> str:
+    digits = ",.4f" if nanos == 0 or nanos >= NANO // 10_000 else ".1g"
+    return f"${nanos / NANO:{digits}}"
 
 
 def _nanos(dollars: float | None) -> int:

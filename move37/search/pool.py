@@ -6,10 +6,10 @@ four references from ranks 11 to 50; a cold start without selection; refreshed i
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from move37.history import History
-from move37.records import Brief, Record
+from move37.records import Brief, Lesson, Measured, Record
 from move37.search.board import Board
 from move37.search.fitness import Form
 
@@ -71,11 +71,31 @@ def draw_brief(
         experiment=experiment,
         attempt=attempt,
         dice=f"{seed}/{experiment}/{attempt}",
-        parent=parent,
-        references=tuple(references),
-        lessons=tuple(sorted([*near, *recent], key=lambda lesson: lesson.experiment)),
+        parent=_on_all_seeds(parent, known) if parent else None,
+        references=tuple(_on_all_seeds(one, known) for one in references),
+        lessons=tuple(
+            _with_name(lesson, known)
+            for lesson in sorted([*near, *recent], key=lambda lesson: lesson.experiment)
+        ),
         failures=tuple(failures),
     )
+
+
+def _on_all_seeds(record: Record, known: History) -> Record:
+    """Returns the record with what further seeds of its experiment have measured."""
+    result = known.result(record.candidate.id)
+    if result is None or not isinstance(record.outcome, Measured):
+        return record
+    return replace(record, outcome=replace(record.outcome, measurements=result.measurements))
+
+
+def _with_name(lesson: Lesson, known: History) -> Lesson:
+    """Returns a lesson that says whose it is."""
+    records = known.of_candidate(lesson.candidate)
+    name = records[0].candidate.proposal.name if records else ""
+    if not name or lesson.text.startswith(name):
+        return lesson
+    return replace(lesson, text=f"{name}: {lesson.text}")
 
 
 def ranked(

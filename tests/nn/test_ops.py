@@ -496,6 +496,12 @@ def test_second_derivatives_are_there_for_each_input_alone(name: str) -> None:
     assert second.isfinite().all()
 
 
+def test_no_work_is_cut_under_a_compiler() -> None:
+    is_cut = torch.compile(lambda x: x + chunked._in_pieces(x), fullgraph=True, backend="eager")
+    x = torch.zeros(1)
+    assert (bool(is_cut(x)), chunked._in_pieces(x)) == (False, True)
+
+
 # ---------------------------------------------------------------- attention and convolution
 
 

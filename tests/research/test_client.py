@@ -496,12 +496,20 @@ def test_a_google_model_whose_key_is_refused_is_lost() -> None:
     assert (found.lost, found.told) == (True, told)
 
 
-def test_a_restricted_key_that_may_not_list_models_is_not_lost() -> None:
-    found = reach(refusal(403, "Missing scopes: api.model.read"))
-    assert (found.fine, found.lost) == (False, False)
+def test_a_list_that_is_nested_too_deeply_is_no_list() -> None:
+    found = reach(Step("[" * 200_000))
+    assert (found.fine, found.listed) == (True, True)
 
 
-@pytest.mark.parametrize("status", [400, 404, 429, 500, 503])
+def test_a_model_without_a_name_is_not_listed() -> None:
+    assert reach(Step('{"data": [{"id": null}]}')).told == "answers to its key"
+
+
+def test_what_an_endpoint_says_has_no_control_characters() -> None:
+    assert reach(refusal(404, "no\x1b[2Jway")).told == "answers 404 no[2Jway"
+
+
+@pytest.mark.parametrize("status", [400, 403, 404, 429, 500, 503])
 def test_an_endpoint_that_refuses_the_list_alone_is_not_lost(status: int) -> None:
     found = reach(refusal(status, "not now"))
     assert (found.fine, found.lost, found.told) == (False, False, f"answers {status} not now")

@@ -230,6 +230,27 @@ def test_the_lesson_of_the_parent_is_always_told() -> None:
         assert drawn.parent.candidate.id in {one.candidate for one in drawn.lessons}
 
 
+def test_each_lesson_says_whose_it_is() -> None:
+    names = {one.candidate.id: one.candidate.proposal.name for one in HISTORY}
+    for drawn in BRIEFS:
+        assert all(one.text.startswith(names[one.candidate]) for one in drawn.lessons)
+
+
+def test_parent_and_references_are_told_with_all_their_seeds() -> None:
+    first = record("Echo", loss_gain=0.09, seeds=(0,))
+    history = [
+        *baselines(),
+        first,
+        replace(first, step=1, outcome=record("Echo", seeds=(1,)).outcome),
+    ]
+    drawn = brief(history)
+    told = [one for one in (*parents(drawn), *drawn.references) if named([one]) == ["Echo"]]
+    assert told
+    for one in told:
+        assert isinstance(one.outcome, Measured)
+        assert {m.seed for m in one.outcome.measurements} == {0, 1}
+
+
 def test_lessons_beyond_the_family_are_the_newest() -> None:
     drawn = brief(HISTORY)
     family = {one.candidate.id for one in (*parents(drawn), *drawn.references)}

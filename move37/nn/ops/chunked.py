@@ -45,6 +45,11 @@ class _Reach(NamedTuple):
     passed: Tensor | None  # (N, M, 1, 1): so is the state that entered
 
 
+def _in_pieces(q: Tensor) -> bool:
+    # A compiler would write down the work on each piece, and take as many times as long.
+    return q.device.type == "cpu" and not torch.compiler.is_compiling()
+
+
 def _by_rows(operator: _Operator) -> _Operator:
     """The same for a few rows of the batch after the other, where all at once would be slower."""
 
@@ -52,7 +57,7 @@ def _by_rows(operator: _Operator) -> _Operator:
     def by_rows(q_BTHK: Tensor, *others: Any, **options: Any) -> Tensor:
         B, T, H, K = q_BTHK.shape
         rows = max(1, NUMBERS_AT_A_TIME // max(1, min(T, STRETCH) * H * K))
-        if rows >= B or q_BTHK.device.type != "cpu":
+        if rows >= B or not _in_pieces(q_BTHK):
             return operator(q_BTHK, *others, **options)
 
         def cut(x: Any) -> Any:
@@ -350,8 +355,8 @@ def _by_stretches(
     assert q_BTHK is not None
     B, T, H, K = q_BTHK.shape
     N = at_once = math.ceil(T / C)
-    if q_BTHK.device.type == "cpu":
-        at_once = max(1, NUMBERS_AT_A_TIME // (B * C * H * K))
+    if _in_pieces(q_BTHK):
+        at_once = max(1, NUMBERS_AT_A_TIME // max(1, B * C * H * K))
     cut = [at_once] * (N // at_once) + [N % at_once] * (N % at_once > 0)
     reaches = _reaches(documents_BT, cut, C, H, q_BTHK.device)
 

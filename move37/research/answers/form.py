@@ -110,7 +110,11 @@ def _is_elision(comment: str) -> bool:
     # Word by word, not as one pattern: where the end is asked for behind each word, a long
     # comment takes the square of its length.
     dotted = comment.startswith(_DOTS) or comment.endswith(_DOTS)
-    if not dotted and _TELLING.isdisjoint(re.findall("[a-z]+", comment.lower())):
+    if (
+        not dotted
+        and comment.isascii()
+        and _TELLING.isdisjoint(re.findall("[a-z]+", comment.lower()))
+    ):
         return False  # sooner
     last = re.split("[,;]", comment)[-1]
     return (
