@@ -599,7 +599,9 @@ def submit(
                 text,
                 words,
                 lab,
-                lambda experiment, mixer, stage: status.update(Text(f"{mixer}: {stage}")),
+                lambda experiment, mixer, stage: status.update(
+                    Text(f"{mixer}: {stage}" if mixer else stage)
+                ),
             )
     except KeyboardInterrupt:
         _fail("stopped: nothing of the program is recorded; the same command starts again", 130)

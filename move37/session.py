@@ -286,7 +286,11 @@ class Session:
                 told = f"Models  {told}\n        {_command()} costs{where}      by model and role"
                 self.console.print(Text(told), soft_wrap=True)
             if best:
-                again = _run_arguments(self.plan, self.store) + self._words.arguments
+                # A cassette that is replayed holds no more than this run.
+                further = replace(
+                    self._words, record=self._words.record or self._words.replay, replay=None
+                )
+                again = _run_arguments(self.plan, self.store) + further.arguments
                 told = (
                     f"\nNext    {_command()} show {best.experiment}{where}      the best, in full\n"
                     f"        {_command()} run --experiments {2 * self._proposals()}{again}"

@@ -51,6 +51,7 @@ CHECKED: dict[Verdict, str] = {
 }
 ENDINGS = {Measured: "passed", Rejected: "refused", Crashed: "crashed"}  # of what has no fitness
 BLOCKS = "▁▂▃▄▅▆▇█"
+EXPERIMENTS_SHOWN = 8
 FALLBACKS_SHOWN = 20
 WAIT_TOLD = 5.0  # seconds: shorter waits have no line in a file
 SILENCE_TOLD = 120.0  # seconds without an answer; many models think for a minute
@@ -379,14 +380,23 @@ def _judged(told: Judgement) -> str:
 
 
 def fallbacks_list(fallbacks: Sequence[Fallback]) -> Text:
-    """Returns the newest answers that were of no use, and why; to be printed with soft_wrap."""
-    shown = fallbacks[-FALLBACKS_SHOWN:]
-    title = f"Answers of no use, by experiment: {len(fallbacks)}"
-    title += f", the newest {len(shown)}" if len(shown) < len(fallbacks) else ""
-    told = Text(f"\n{title}")
-    for one in shown:
-        told.append(f"\n{one.experiment:>4}  {one.role:<{ROLE_WIDTH}}  {one.model}\n")
-        told.append(f"      {one.reason}", "dim")
+    """Returns the answers that were of no use, by role, model and reason, the newest last.
+
+    To be printed with soft_wrap.
+    """
+    alike: dict[tuple[str, str, str], list[int]] = {}
+    for one in fallbacks:
+        kind = (one.role, one.model, one.reason)
+        alike[kind] = [*alike.pop(kind, []), one.experiment]
+    told = Text(f"\nAnswers of no use: {len(fallbacks)}")
+    if len(alike) > FALLBACKS_SHOWN:
+        told.append(f", the newest {FALLBACKS_SHOWN} kinds of {len(alike)}")
+    for (role, model, reason), experiments in list(alike.items())[-FALLBACKS_SHOWN:]:
+        newest = ", ".join(map(str, experiments[-EXPERIMENTS_SHOWN:]))
+        more = len(experiments) - EXPERIMENTS_SHOWN
+        told.append(f"\n  {role:<{ROLE_WIDTH}}  {model}\n")
+        told.append(f"      in {newest}{f' and {more} before' if more > 0 else ''}: ", "bold")
+        told.append(reason, "dim")
     return told
 
 

@@ -122,7 +122,19 @@ def test_an_answer_of_no_use_is_told_with_its_experiment_role_model_and_reason()
     (_, _, *told) = fallbacks_list([Fallback("judge", LONG, 7, "Expected a number.")]).plain.split(
         "\n"
     )
-    assert told == [f"   7  judge          {LONG}", "      Expected a number."]
+    assert told == [f"  judge          {LONG}", "      in 7: Expected a number."]
+
+
+def test_answers_of_no_use_for_the_same_reason_are_told_together() -> None:
+    useless = [Fallback("judge", "openai:x", n, "Expected a number.") for n in range(1, 11)]
+    told = fallbacks_list([*useless[:5], Fallback("analyst", "openai:x", 5, "No."), *useless[5:]])
+    assert told.plain.split("\n")[1:] == [
+        "Answers of no use: 11",
+        "  analyst        openai:x",
+        "      in 5: No.",
+        "  judge          openai:x",
+        "      in 3, 4, 5, 6, 7, 8, 9, 10 and 2 before: Expected a number.",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -169,6 +169,7 @@ def _render(records: Sequence[Record], lessons: Sequence[Lesson], title: str, fo
     outcomes = [record.outcome for record in records]
     return environment.get_template("report.html").render(
         title=title,
+        is_smoke=any(p.preset.startswith("smoke") for p in provenances),
         form=form,
         script=script,
         script_digest=digest,

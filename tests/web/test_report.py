@@ -212,6 +212,16 @@ def test_the_page_claims_no_discovery(
     assert "Nothing on this page is a confirmed discovery." in page(tmp_path, *run).shown
 
 
+@pytest.mark.parametrize(("preset", "said"), [("smoke", True), ("laptop", False)])
+def test_of_a_smoke_run_the_page_says_that_its_numbers_mean_nothing(
+    preset: str, said: bool, tmp_path: Path
+) -> None:
+    records, lessons = builders.run(8)
+    records = [replace(one, provenance=replace(one.provenance, preset=preset)) for one in records]
+    told = "its trainings are too short for its numbers to mean anything"
+    assert (told in page(tmp_path, records, lessons).shown) == said
+
+
 def test_the_first_sentence_counts_every_kind_of_outcome(tmp_path: Path) -> None:
     records, lessons = builders.run(20)
     last = {record.experiment: record for record in records if record.experiment >= 5}
