@@ -282,7 +282,11 @@ class Session:
             where = _arguments(self.plan, self.store)
             self.console.print(f"\nStore   {self.store.path}\nReport  {report}")
             if spent := costs(self.store.calls()):
+                from move37.research.team import unread  # late: an offline run needs none of it
+
                 told = terminal.spent(spent, self._words.max_dollars, self._words.max_tokens)
+                if useless := len(unread(self.history)) + len(self.store.fallbacks()):
+                    told += f", {useless} answer{'s' * (useless != 1)} of no use"
                 told = f"Models  {told}\n        {_command()} costs{where}      by model and role"
                 self.console.print(Text(told), soft_wrap=True)
             if best:

@@ -710,7 +710,10 @@ def test_the_end_of_a_run_names_the_models_and_what_they_took(store: Path, tmp_p
     path = asked(store, tmp_path)
     limited = ("--model", "http://127.0.0.1:1/v1#m", "--max-dollars", "1")
     done = run_smoke(path, "--experiments", "6", *limited)
-    assert "\nModels  openai:x: 1 call, 34,567 tokens, $0.1200 of $1.0000\n" in done.stdout
+    assert (
+        "\nModels  openai:x: 1 call, 34,567 tokens, $0.1200 of $1.0000, 1 answer of no use\n"
+        in done.stdout
+    )
     assert f"costs --preset smoke --store {path} " in done.stdout
 
 

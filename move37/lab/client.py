@@ -18,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from move37.lab.sandbox import Layer
@@ -37,6 +38,7 @@ from move37.records import (
 
 # What a child may know of the environment. Keys of model providers are not among it.
 ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH")
+ROOT = str(Path(__file__).parents[2])  # of this copy of move37
 ATTEMPTS = 6  # a program that kills itself does so every time
 GRACE_SECONDS = 30.0  # beyond the child's own limit, for a busy machine; the warden keeps the limit
 LAST_WORDS_SECONDS = 2.0  # for a child to say where its program stood when its time was over
@@ -46,6 +48,16 @@ OUTCOMES = (Rejected, Crashed, Measured)
 VERIFYING = "verify: "  # so begins the stage of a check
 
 Progress = Callable[[str], None]
+
+
+def _environment() -> dict[str, str]:
+    """Returns the environment of the lab's processes."""
+    kept = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
+    threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+    # They have to run the code that this process runs, not another copy that is installed.
+    if ROOT in map(os.path.abspath, os.environ.get("PYTHONPATH", "").split(os.pathsep)):
+        kept["PYTHONPATH"] = ROOT
+    return kept | threads | {"PYTHONHASHSEED": "0"}
 
 
 class LabError(RuntimeError):
@@ -242,12 +254,10 @@ class Lab:
             self._process.wait()
         self._control = None
         ours, theirs = socket.socketpair()
-        kept = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
-        threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
         self._process = subprocess.Popen(
             [sys.executable, "-P", "-m", "move37.lab.zygote", str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
-            env=kept | threads | {"PYTHONHASHSEED": "0"},
+            env=_environment(),
             stdin=subprocess.DEVNULL,
             start_new_session=True,  # Ctrl-C reaches the office only
         )

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from move37.lab import client
 from move37.lab.client import Lab
 from move37.loop import assignment
 from move37.presets import CHECKS, SMOKE
@@ -82,6 +83,14 @@ def test_a_strict_lab_that_lacks_a_layer_examines_nothing_however_often_it_is_as
         for _ in range(2):
             with pytest.raises(InputError, match="the sandbox lacks files: the kernel has no"):
                 lab.examine(work("x = 1"))
+
+
+@pytest.mark.parametrize(("path", "kept"), [(client.ROOT, client.ROOT), ("/elsewhere", None)])
+def test_the_lab_runs_the_copy_of_the_code_that_started_it(
+    path: str, kept: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", path)
+    assert client._environment().get("PYTHONPATH") == kept
 
 
 @pytest.mark.usefixtures("without_landlock")
@@ -401,6 +410,7 @@ def test_a_closed_lab_starts_nothing_any_more() -> None:
 
 
 OFFICE = """
+from move37.lab import client
 from move37.lab.client import Lab
 from move37.loop import assignment
 from move37.presets import SMOKE
