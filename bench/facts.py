@@ -347,7 +347,7 @@ def main() -> None:
                 right.append(accuracy(fact, train(fact, make, seed=seed, steps=steps)))
                 figures[f"{name}_seed_{seed}"] = right[-1]
             figures |= {name: mean(right), f"{name}_least": min(right)}
-            # s3 takes up to four minutes of a core for each rival, the other facts less.
+            # s3 takes up to ten minutes of a core for each rival, the other facts less.
             each = " ".join(f"{one:.3f}" for one in right)
             print(f"{name} {mean(right):.3f}, least {min(right):.3f}: {each}", file=sys.stderr)
     if figures.get("recall_memoryless", 0.0) > 2 / KEYS:

@@ -414,6 +414,7 @@ def costs_table(rows: Sequence[CostRow]) -> Text:
         lines.append((model,))
         lines += [(f"  {row.role}", *_sums([row])) for row in rows if row.model == model]
     lines.append(("all", *_sums(rows)))
+    worst_cases = sum(row.worst_cases for row in rows)
     cells = [line for line in lines if len(line) > 1]
     widths = [max(len(line[column]) for line in cells) for column in range(len(COSTS))]
     told = []
@@ -423,35 +424,46 @@ def costs_table(rows: Sequence[CostRow]) -> Text:
         told.append(Text("  ".join([name, *aligned])))
     told[0].stylize("dim")
     told[-1].stylize("bold")
+    if worst_cases:
+        what = (
+            f"the worst case stands for {worst_cases:,}, of which the endpoint has told no tokens"
+        )
+        told.append(Text(f"<= {what}", style="dim"))
     return Text("\n").join(told)
 
 
 def _sums(rows: Sequence[CostRow]) -> list[str]:
-    counts = (
-        sum(row.calls for row in rows),
-        sum(row.failed for row in rows),
-        sum(row.input_tokens for row in rows),
-        sum(row.output_tokens for row in rows),
-    )
+    calls, failed = sum(row.calls for row in rows), sum(row.failed for row in rows)
+    tokens = sum(row.input_tokens for row in rows), sum(row.output_tokens for row in rows)
+    most = _at_most(rows)
     seconds = sum(row.seconds for row in rows)
-    return [*(f"{count:,}" for count in counts), f"{seconds:,.1f}", _dollars(rows)]
+    return [
+        *(f"{calls:,}", f"{failed:,}"),
+        *(f"{most}{count:,}" for count in tokens),
+        *(f"{seconds:,.1f}", _dollars(rows)),
+    ]
 
 
-def _dollars(rows: Sequence[CostRow]) -> str:
+def _at_most(rows: Sequence[CostRow]) -> str:
+    return "<= " if any(row.worst_cases for row in rows) else ""
+
+
+def _dollars(rows: Sequence[CostRow], sign: str = "") -> str:
     """Tells the sum of what is known, and that there is more."""
     known = [row.dollars for row in rows if row.dollars is not None]
     unknown = ["unknown"] * (len(known) < len(rows))
-    return " + ".join([f"{sum(known):,.4f}"] * bool(known) + unknown)
+    most = _at_most([row for row in rows if row.dollars])
+    return " + ".join([f"{most}{sign}{sum(known):,.4f}"] * bool(known) + unknown)
 
 
 def spent(rows: Sequence[CostRow], max_dollars: float | None, max_tokens: int | None) -> str:
     """Returns in one line which models were asked, and what they took of the limits."""
     names = ", ".join(sorted({row.model for row in rows}))
     calls = sum(row.calls for row in rows)
-    tokens = f"{sum(row.input_tokens + row.output_tokens for row in rows):,}"
+    tokens = _at_most(rows) + f"{sum(row.input_tokens + row.output_tokens for row in rows):,}"
     tokens += f" of {max_tokens:,}" if max_tokens is not None else ""
-    dollars = _dollars(rows)
-    price = "price unknown" if dollars == "unknown" else f"${dollars}"
+    dollars = _dollars(rows, "$")
+    price = "price unknown" if dollars == "unknown" else dollars
     price += f" of ${max_dollars:,.4f}" if max_dollars is not None else ""
     return f"{names}: {calls:,} call{'s' * (calls != 1)}, {tokens} tokens, {price}"
 

@@ -2,6 +2,7 @@
 
 import io
 import threading
+from dataclasses import replace
 
 import pytest
 from rich.console import Console
@@ -116,6 +117,15 @@ def test_the_last_line_of_costs_sums_calls_tokens_and_dollars() -> None:
         costs_table(ROWS).plain.splitlines()[-1].split()
         == "all 6 1 26,000 5,200 40.5 0.2500 + unknown".split()
     )
+
+
+def test_a_sum_with_a_worst_case_in_it_is_told_as_a_bound() -> None:
+    rows = [ROWS[2], replace(ROWS[2], role="judge", worst_cases=2)]
+    researcher, judge, everything, note = costs_table(rows).plain.split("\n")[2:]
+    assert "<=" not in researcher
+    assert judge.count("<=") == everything.count("<=") == 3  # tokens in, out, dollars
+    assert note.startswith("<= the worst case stands for 2, of which the endpoint has told no")
+    assert spent(rows, None, None).endswith("4 calls, <= 12,000 tokens, <= $0.5000")
 
 
 def test_an_answer_of_no_use_is_told_with_its_experiment_role_model_and_reason() -> None:

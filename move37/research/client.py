@@ -281,7 +281,7 @@ class Client:
         held = self._ledger.reserve(spec, estimate_tokens(system, prompt), max_output_tokens)
         # The worst case stands until the endpoint has said what it took.
         usage = Usage(held.input_tokens, held.output_tokens)
-        dollars, failed = held.dollars, "interrupted"
+        dollars, failed, is_worst_case = held.dollars, "interrupted", True
         started = self._clock()
         try:
             sent = self._run(
@@ -291,6 +291,7 @@ class Client:
             failed = "" if isinstance(result, _Answer) else result.told
             if result.usage is not None:
                 usage, dollars = result.usage, price(spec, result.usage)
+                is_worst_case = False
         finally:
             call = Call(
                 role=role,
@@ -301,6 +302,7 @@ class Client:
                 dollars=dollars,
                 experiment=experiment,
                 failed=failed,
+                is_worst_case=is_worst_case,
             )
             self._ledger.settle(held, call)
         if isinstance(result, _Failure):

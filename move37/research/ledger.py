@@ -41,6 +41,7 @@ class CostRow:
     output_tokens: int
     seconds: float
     dollars: float | None  # None: the price of a call is not known
+    worst_cases: int = 0  # calls of which the endpoint did not say what they took
 
 
 @dataclass(frozen=True)
@@ -242,6 +243,7 @@ def costs(calls: Iterable[Call]) -> list[CostRow]:
             output_tokens=sum(call.output_tokens for call in group),
             seconds=math.fsum(call.seconds for call in group),
             dollars=_sum_dollars(group),
+            worst_cases=sum(call.is_worst_case for call in group),
         )
         for (role, model), group in sorted(groups.items())
     ]

@@ -115,8 +115,17 @@ def test_an_answer_that_was_cut_is_not_finished(finish: str) -> None:
 
 def test_an_answer_without_usage_counts_at_its_worst_case() -> None:
     with Server(answer("hi", usage=None)) as server:
-        reply = Talk(server).ask()
+        talk = Talk(server)
+        reply = talk.ask()
     assert (reply.input_tokens, reply.output_tokens) == WORST
+    assert talk.calls[-1].is_worst_case
+
+
+def test_an_answer_with_usage_is_no_worst_case() -> None:
+    with Server(answer("hi", (20, 10))) as server:
+        talk = Talk(server)
+        talk.ask()
+    assert not talk.calls[-1].is_worst_case
 
 
 def test_a_usage_that_contradicts_itself_has_a_price_all_the_same() -> None:
