@@ -138,8 +138,9 @@ def mixer_list(entries: Sequence[Entry], width: int | None) -> Text:
 
 READING = (
     "[cyan]·[/] baseline; n seeds. Fitness: gain on DeltaNet in units of seed noise, mean of\n"
-    "loss and benchmark (asinh). Verdict, against DeltaNet and corrected for all that\n"
-    "were tried: better, worse, mixed (one up, one down), or open (no telling).\n"
+    "loss and benchmark (asinh). Verdict, against DeltaNet on each of the two alone,\n"
+    "and corrected for all that were tried, as the interval is not: better, worse,\n"
+    "mixed (one up, one down), or open (no telling).\n"
     "* stopped early. No discovery is claimed: that takes fresh seeds."
 )
 
