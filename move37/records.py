@@ -309,7 +309,7 @@ class Call:
     dollars: float | None  # None: the price is not known
     experiment: int | None
     failed: str  # "" or why, in one sentence
-    is_worst_case: bool = False  # tokens and dollars: the endpoint did not say what it took
+    is_worst_case: bool = False  # of tokens and dollars, since the endpoint did not tell them
 
 
 @dataclass(frozen=True)

@@ -290,10 +290,8 @@ class Session:
                 told = f"Models  {told}\n        {_command()} costs{where}      by model and role"
                 self.console.print(Text(told), soft_wrap=True)
             if best:
-                # A cassette that is replayed holds no more than this run.
-                further = replace(
-                    self._words, record=self._words.record or self._words.replay, replay=None
-                )
+                # A cassette that is replayed may hold no more than this run.
+                further = replace(self._words, replay=None)
                 again = _run_arguments(self.plan, self.store) + further.arguments
                 told = (
                     f"\nNext    {_command()} show {best.experiment}{where}      the best, in full\n"

@@ -392,7 +392,8 @@ def fallbacks_list(fallbacks: Sequence[Fallback]) -> Text:
     told = Text(f"\nAnswers of no use: {len(fallbacks)}")
     if len(alike) > FALLBACKS_SHOWN:
         told.append(f", the newest {FALLBACKS_SHOWN} kinds of {len(alike)}")
-    for (role, model, reason), experiments in list(alike.items())[-FALLBACKS_SHOWN:]:
+    for (role, model, reason), each in list(alike.items())[-FALLBACKS_SHOWN:]:
+        experiments = list(dict.fromkeys(each))
         newest = ", ".join(map(str, experiments[-EXPERIMENTS_SHOWN:]))
         more = len(experiments) - EXPERIMENTS_SHOWN
         told.append(f"\n  {role:<{ROLE_WIDTH}}  {model}\n")
@@ -426,9 +427,8 @@ def costs_table(rows: Sequence[CostRow]) -> Text:
     told[0].stylize("dim")
     told[-1].stylize("bold")
     if worst_cases:
-        what = (
-            f"the worst case stands for {worst_cases:,}, of which the endpoint has told no tokens"
-        )
+        calls = f"{worst_cases:,} call{'s' * (worst_cases != 1)}"
+        what = f"the worst case stands for {calls} whose tokens the endpoint did not tell"
         told.append(Text(f"<= {what}", style="dim"))
     return Text("\n").join(told)
 

@@ -599,6 +599,7 @@ def test_a_language_model_proposes_and_its_costs_are_shown(
     again = Path(shutil.copy(store, tmp_path / "again.sqlite"))
     replayed = run_smoke(again, *asked, "--replay", str(tape))
     assert replayed.returncode == 0, replayed.stderr
+    assert "--replay" not in replayed.stdout  # what goes on from here is not on the tape
     assert same_records(again, path)
     assert (len(model.requests), len(model.looks)) == (1, 1)
 
@@ -648,7 +649,7 @@ def test_a_limit_of_dollars_ends_the_run_before_anything_is_spent(
     named = ("--model", f"{model.url}#scripted,input=1,output=2", "--max-dollars", "0.000001")
     done = run_smoke(path, "--experiments", "7", *named)
     assert done.returncode == 1
-    assert "the same command with a larger --max-dollars, or with max_output=N" in done.stderr
+    assert "--max-dollars leaves no room: $0.0000 of $0.000001000 are spent" in done.stderr
     assert model.requests == []
     assert same_records(path, store)
 

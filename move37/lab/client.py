@@ -54,7 +54,8 @@ def _environment() -> dict[str, str]:
     """Returns the environment of the lab's processes."""
     kept = {name: os.environ[name] for name in ENVIRONMENT if name in os.environ}
     threads = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-    # They have to run the code that this process runs, not another copy that is installed.
+    # They have to run the code that this process runs, not another copy that is installed. An
+    # empty path is the current folder, from which `python -m move37` may have taken it.
     if ROOT in map(os.path.abspath, os.environ.get("PYTHONPATH", "").split(os.pathsep)):
         kept["PYTHONPATH"] = ROOT
     return kept | threads | {"PYTHONHASHSEED": "0"}

@@ -391,7 +391,9 @@ def _message(body: object) -> str:
 
 
 def _short(text: str) -> str:
-    line = "".join(filter(str.isprintable, " ".join(text.split()))).rstrip(".")
+    # Spaces in their place, or a key that they cut in two would be whole again.
+    shown = "".join(one if one.isprintable() else " " for one in text)
+    line = " ".join(shown.split()).rstrip(".")
     return line if len(line) <= 300 else f"{line[:300]} ..."
 
 

@@ -182,16 +182,16 @@ class Ledger:
                 raise BudgetSpent(
                     f"--max-dollars leaves no room: {_told(spent_nanos)} of"
                     f" {_told(self._max_nanos)} are spent, and the next call to {spec.name} may"
-                    f" cost {_told(nanos)}: the same command with a larger --max-dollars, or with"
-                    " max_output=N behind the model, goes on"
+                    f" cost {_told(nanos)}: the same command with a larger --max-dollars goes on,"
+                    " or, if the prompt leaves room, with max_output=N behind the model"
                 )
             spent = self._tokens - self._held_tokens
             if self._max_tokens is not None and spent + tokens > self._max_tokens:
                 raise BudgetSpent(
                     f"--max-tokens leaves no room: {spent:,} of {self._max_tokens:,} tokens are"
                     f" spent, and the next call to {spec.name} may take {tokens:,}: the same"
-                    " command with a larger --max-tokens, or with max_output=N behind the model,"
-                    " goes on"
+                    " command with a larger --max-tokens goes on, or, if the prompt leaves room,"
+                    " with max_output=N behind the model"
                 )
             self._hold(nanos, tokens)
         return Reservation(input_tokens, output_tokens, dollars)
@@ -220,8 +220,8 @@ class Ledger:
 
 
 def _told(nanos: int) -> str:
-    digits = ",.4f" if nanos == 0 or nanos >= NANO // 10_000 else ".1g"
-    return f"${nanos / NANO:{digits}}"
+    digits = 4 if nanos == 0 or nanos >= NANO // 10_000 else 9
+    return f"${nanos / NANO:,.{digits}f}"
 
 
 def _nanos(dollars: float | None) -> int:

@@ -5,6 +5,7 @@ four references from ranks 11 to 50; a cold start without selection; refreshed i
 """
 
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -91,9 +92,9 @@ def _on_all_seeds(record: Record, known: History) -> Record:
 
 def _with_name(lesson: Lesson, known: History) -> Lesson:
     """Returns a lesson that says whose it is."""
-    records = known.of_candidate(lesson.candidate)
-    name = records[0].candidate.proposal.name if records else ""
-    if not name or lesson.text.startswith(name):
+    records = known.experiment(lesson.experiment)  # a program may have another name in another
+    name = records[-1].candidate.proposal.name if records else ""
+    if not name or re.match(rf"{re.escape(name)}\b", lesson.text):
         return lesson
     return replace(lesson, text=f"{name}: {lesson.text}")
 

@@ -410,7 +410,6 @@ def test_a_closed_lab_starts_nothing_any_more() -> None:
 
 
 OFFICE = """
-from move37.lab import client
 from move37.lab.client import Lab
 from move37.loop import assignment
 from move37.presets import SMOKE

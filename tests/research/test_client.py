@@ -515,7 +515,7 @@ def test_a_model_without_a_name_is_not_listed() -> None:
 
 
 def test_what_an_endpoint_says_has_no_control_characters() -> None:
-    assert reach(refusal(404, "no\x1b[2Jway")).told == "answers 404 no[2Jway"
+    assert reach(refusal(404, "no\x1b[2Jway")).told == "answers 404 no [2Jway"
 
 
 @pytest.mark.parametrize("status", [400, 403, 404, 429, 500, 503])

@@ -84,14 +84,14 @@ def test_what_fits_exactly_is_reserved() -> None:
         (
             (0.0031, None),
             "--max-dollars leaves no room: $0.0020 of $0.0031 are spent, and the next call to "
-            "http://10.0.0.1/v1#m may cost $0.0012: the same command with a larger --max-dollars, "
-            "or with max_output=N behind the model, goes on",
+            "http://10.0.0.1/v1#m may cost $0.0012: the same command with a larger --max-dollars "
+            "goes on, or, if the prompt leaves room, with max_output=N behind the model",
         ),
         (
             (None, 2_099),
             "--max-tokens leaves no room: 1,000 of 2,099 tokens are spent, and the next call to "
-            "http://10.0.0.1/v1#m may take 1,100: the same command with a larger --max-tokens, "
-            "or with max_output=N behind the model, goes on",
+            "http://10.0.0.1/v1#m may take 1,100: the same command with a larger --max-tokens "
+            "goes on, or, if the prompt leaves room, with max_output=N behind the model",
         ),
     ],
 )

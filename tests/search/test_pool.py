@@ -236,6 +236,20 @@ def test_each_lesson_says_whose_it_is() -> None:
         assert all(one.text.startswith(names[one.candidate]) for one in drawn.lessons)
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "told"),
+    [
+        ("Echo", "Echo was not measured.", "Echo was not measured."),
+        ("Delta", "DeltaNet is still better.", "Delta: DeltaNet is still better."),
+        ("A", "Against DeltaNet better.", "A: Against DeltaNet better."),
+    ],
+)
+def test_a_lesson_is_given_the_name_that_it_lacks(name: str, text: str, told: str) -> None:
+    mine = record(name, experiment=10)
+    drawn = brief([*baselines(), mine], lessons=[replace(lesson(mine), text=text)])
+    assert [one.text for one in drawn.lessons] == [told]
+
+
 def test_parent_and_references_are_told_with_all_their_seeds() -> None:
     first = record("Echo", loss_gain=0.09, seeds=(0,))
     history = [
@@ -243,12 +257,11 @@ def test_parent_and_references_are_told_with_all_their_seeds() -> None:
         first,
         replace(first, step=1, outcome=record("Echo", seeds=(1,)).outcome),
     ]
-    drawn = brief(history)
-    told = [one for one in (*parents(drawn), *drawn.references) if named([one]) == ["Echo"]]
-    assert told
-    for one in told:
-        assert isinstance(one.outcome, Measured)
-        assert {m.seed for m in one.outcome.measurements} == {0, 1}
+    for told in (lambda drawn: parents(drawn), lambda drawn: drawn.references):
+        drawn = (told(brief(history, experiment=experiment)) for experiment in range(100, 120))
+        (echo, *_) = (one for each in drawn for one in each if named([one]) == ["Echo"])
+        assert isinstance(echo.outcome, Measured)
+        assert {m.seed for m in echo.outcome.measurements} == {0, 1}
 
 
 def test_lessons_beyond_the_family_are_the_newest() -> None:
