@@ -9,7 +9,7 @@ recall        a memory that corrects itself holds more pairs than one that only 
 parity        b in (0, 2) counts, and goes on counting beyond the length trained on; b in (0, 1)
               does not. 2411.12537
 s3            the permutations of three things are learned with two reflections a token, with one
-              less well, and without any not at all. 2502.10297
+              less well, and hardly where b cannot turn anything. 2502.10297
 stale_recall  a memory that decays forgets what no longer counts, and goes on doing so beyond the
               length trained on; one that only corrects itself does not. 2412.06464. One decay for
               each channel does so no worse than one for all channels. 2510.26692

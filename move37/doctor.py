@@ -53,10 +53,7 @@ def examine(words: Words) -> list[Finding]:
     if not specs:
         return [*found, _finding("models", _models)]
     reached = reachable(specs, Access.read(specs, os.environ, words.secrets))
-    for one in reached:
-        told = one.told.removeprefix(f"{one.model}: ")  # a missing key is told with the name
-        found.append(Finding("model", one.fine, f"{one.model} {told}"))
-    return found
+    return [*found, *(Finding("model", one.fine, f"{one.model} {one.told}") for one in reached)]
 
 
 def _finding(what: str, look: Callable[[], str]) -> Finding:

@@ -532,7 +532,8 @@ def _reach(spec: ModelSpec, access: Access, timeout_seconds: float) -> Reach:
     try:
         key = access.key(spec)
     except InputError as error:
-        return Reach(spec.name, False, str(error), lost=True)
+        told = str(error).removeprefix(f"{spec.name}: ")  # whoever shows it names the model
+        return Reach(spec.name, False, told, lost=True)
     base = access.url(spec).rstrip("/")
     # A list comes in pages, of which the first is to hold all.
     url = base + {

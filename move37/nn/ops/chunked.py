@@ -38,7 +38,7 @@ _Operator = TypeVar("_Operator", bound=Callable[..., Tensor])
 class _Reach(NamedTuple):
     """Which positions of a chunk see each other, the state before it, and the state after it."""
 
-    left: bool  # whether the state that leaves the last chunk will be read
+    leaves: bool  # the state that leaves the last chunk will be read
     pairs: Tensor  # (N, M, C, C): i sees j, that is j <= i in the same document
     carried: Tensor | None  # (N, M, C, 1): i sees the state that enters the chunk
     kept: Tensor | None  # (N, M, C, 1): j is still there in the state that leaves the chunk
@@ -199,7 +199,7 @@ def _generalized_stretch(
         torch.cat([k_out, write_out], dim=-2),
         through,
         S,
-        reach.left,
+        reach.leaves,
     )
 
 
@@ -309,7 +309,7 @@ def _reaches(
     causal_CC = torch.ones(C, C, dtype=torch.bool, device=device).tril()
     more = [True] * (len(cut) - 1) + [False]
     if documents_BT is None:
-        yield from (_Reach(left, causal_CC[None, None], None, None, None) for left in more)
+        yield from (_Reach(leaves, causal_CC[None, None], None, None, None) for leaves in more)
         return
     documents_BT = in_turn(documents_BT)
     missing = sum(cut) * C - documents_BT.shape[1]
@@ -318,12 +318,12 @@ def _reaches(
     documents_NMC = documents_BT.unflatten(1, (-1, C)).transpose(0, 1).repeat_interleave(H, dim=1)
     before_NM = torch.cat([documents_NMC[:1, :, 0], documents_NMC[:-1, :, -1]])
     parts = zip(more, documents_NMC.split(cut), before_NM.split(cut), strict=True)
-    for left, own_NMC, before_NM in parts:
+    for leaves, own_NMC, before_NM in parts:
         same_NMCC = own_NMC[..., :, None] == own_NMC[..., None, :]
         carried_NMC = own_NMC == before_NM[..., None]
         kept_NMC = own_NMC == own_NMC[..., -1:]
         yield _Reach(
-            left,
+            leaves,
             causal_CC & same_NMCC,
             carried_NMC[..., None],
             kept_NMC[..., None],
@@ -444,7 +444,7 @@ def _stretch(
     if beta is None:
         if not channelwise:
             read = _scalar_pairs(q, k, g, reach.pairs)
-        return _scan(read, v, None, q_in, k_out, through, S, reach.left)
+        return _scan(read, v, None, q_in, k_out, through, S, reach.leaves)
 
     # (I + L) u = b (v - S k_in), L strictly lower: what each position writes after all earlier
     # writes of its chunk. Solved for all chunks at once, before the states.
@@ -456,7 +456,7 @@ def _stretch(
     right_side = torch.cat([beta * v, beta * k_in], dim=-1)
     solved: Tensor = _Solve.apply(beta * among, right_side)  # type: ignore[no-untyped-call]
     u, w = solved.split([v.shape[-1], k.shape[-1]], dim=-1)
-    return _scan(read, u, w, q_in, k_out, through, S, reach.left)
+    return _scan(read, u, w, q_in, k_out, through, S, reach.leaves)
 
 
 def _by_autograd(
@@ -723,13 +723,13 @@ def _scan(
     k_out: Tensor,
     through: Tensor | None,
     S: Tensor | None,
-    left: bool,
+    leaves: bool,
 ) -> tuple[Tensor, Tensor | None]:
     """Passes the state through the chunks; see `_plain_scan` for what it computes."""
-    if u.shape[0] == 1 and S is None and not left:
+    if u.shape[0] == 1 and S is None and not leaves:
         return read @ u, None
     result: tuple[Tensor, Tensor | None] = _Scan.apply(  # type: ignore[no-untyped-call]
-        read, u, w, q_in, k_out, through, S, left
+        read, u, w, q_in, k_out, through, S, leaves
     )
     return result
 
@@ -742,7 +742,7 @@ def _plain_scan(
     k_out: Tensor,  # (N, M, C, K)
     through: Tensor | None,  # (N, M, K or 1, 1)
     S: Tensor | None,  # (M, K, V), what enters; None for zeros
-    left: bool,  # whether to return what leaves
+    leaves: bool,  # whether the state at the end is returned
 ) -> tuple[Tensor, Tensor | None]:
     """Per chunk: u <- u - w S;  o = q_in S + read u;  S <- through S + k_out^T u."""
     if S is None:
@@ -753,7 +753,7 @@ def _plain_scan(
         outputs.append(q_in[n] @ S + read[n] @ u_n)
         kept = S if through is None else through[n] * S
         S = kept + k_out[n].transpose(-1, -2) @ u_n
-    return torch.stack(outputs), S if left else None
+    return torch.stack(outputs), S if leaves else None
 
 
 class _Scan(torch.autograd.Function):
@@ -769,23 +769,23 @@ class _Scan(torch.autograd.Function):
         k_out: Tensor,
         through: Tensor | None,
         first: Tensor | None,
-        left: bool,
+        leaves: bool,
     ) -> tuple[Tensor, Tensor | None]:
         N, M, _, V = u.shape
         # The states that enter the chunks, and the one that leaves the last.
-        S = u.new_empty(N + left, M, k_out.shape[-1], V)
+        S = u.new_empty(N + leaves, M, k_out.shape[-1], V)
         S[0] = 0 if first is None else first
         written = u if w is None else torch.empty_like(u)
         k_outT = k_out.transpose(-1, -2)
         for n in range(N):
             if w is not None:
                 torch.baddbmm(u[n], w[n], S[n], alpha=-1, out=written[n])
-            if n + 1 < N + left:
+            if n + 1 < len(S):
                 kept = S[n] if through is None else S[n] * through[n]
                 torch.baddbmm(kept, k_outT[n], written[n], out=S[n + 1])
-        last = S[N].clone() if left else None
+        last = S[N].clone() if leaves else None
         S = S[:N]
-        ctx.left = left
+        ctx.leaves = leaves
         ctx.save_for_backward(read, u, w, q_in, k_out, through, first, S, written)
         return (q_in @ S).add_(read @ written), last
 
@@ -793,17 +793,16 @@ class _Scan(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         read, u, w, q_in, k_out, through, first, S, written = ctx.saved_tensors
         if torch.is_grad_enabled():
-            inputs = (read, u, w, q_in, k_out, through, first, ctx.left)
+            inputs = (read, u, w, q_in, k_out, through, first, ctx.leaves)
             return _by_autograd(_plain_scan, inputs, gradients)
         do, dlast = gradients
         N = u.shape[0]
         du = read.transpose(-1, -2) @ do
         own = q_in.transpose(-1, -2) @ do  # gradient of the entering state, by its own chunk
-        # Gradients of the state that leaves each chunk, from -1 on: of the one that enters the
-        # first.
+        # Gradients of the state that enters the first chunk, and of those that leave each.
         around = torch.empty(N + 1, *S.shape[1:], dtype=S.dtype, device=S.device)
         after = around[1:]
-        after[N - 1] = dlast if ctx.left else 0
+        after[N - 1] = dlast if ctx.leaves else 0
         for n in range(N - 1, -1, -1):
             du[n].baddbmm_(k_out[n], after[n])
             if n or first is not None:
