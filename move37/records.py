@@ -362,13 +362,20 @@ def _essence(record: Record) -> Record:
 def to_data(value: Any) -> Any:
     """Returns plain JSON data; a dataclass becomes an object that names its type."""
     if is_dataclass(value) and not isinstance(value, type):
-        data = {f.name: to_data(getattr(value, f.name)) for f in fields(value)}
-        return {"type": type(value).__name__, **data}
+        return to_data(_object(value))
     if isinstance(value, tuple | list):
         return [to_data(item) for item in value]
     if isinstance(value, dict):
         return {key: to_data(item) for key, item in value.items()}
     return value
+
+
+def _object(value: Any) -> dict[str, Any]:
+    names = (f.name for f in fields(value))
+    return {"type": type(value).__name__, **{name: getattr(value, name) for name in names}}
+
+
+_LINE = json.JSONEncoder(allow_nan=False, separators=(",", ":"), default=_object)
 
 
 def fields_of(value: Any) -> dict[str, Any]:
@@ -378,7 +385,7 @@ def fields_of(value: Any) -> dict[str, Any]:
 
 def to_json(value: Any) -> str:
     """Returns one line of strict JSON; raises ValueError for a number that JSON lacks (NaN)."""
-    return json.dumps(to_data(value), allow_nan=False, separators=(",", ":"))
+    return _LINE.encode(value)
 
 
 def from_json(kind: type[T], text: str) -> T:

@@ -75,6 +75,7 @@ class Library:
 
     def __init__(self, embedder: Embedder | None = None) -> None:
         self._embedder = embedder or StaticEmbedder()
+        self._order = functools.lru_cache(maxsize=256)(self._find)  # weaknesses come again
 
     @functools.cached_property
     def _triggers(self) -> np.ndarray:
@@ -82,7 +83,9 @@ class Library:
 
     def nearest(self, weakness: str, count: int) -> list[Entry]:
         """Returns the entries whose triggers are nearest in meaning, best first."""
+        return [entries()[i] for i in self._order(weakness)[:count]]
+
+    def _find(self, weakness: str) -> list[int]:
         nearness = self._triggers @ self._embedder.embed([weakness])[0]
         # Rounded, with ties by id: the last bits of a sum differ between machines.
-        order = sorted(range(len(nearness)), key=lambda i: (-round(float(nearness[i]), 5), i))
-        return [entries()[i] for i in order[:count]]
+        return sorted(range(len(nearness)), key=lambda i: (-round(float(nearness[i]), 5), i))

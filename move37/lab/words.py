@@ -55,6 +55,8 @@ def _last_lines(text: str) -> str:
 def clean(data: Any) -> Any:
     """Returns JSON data whose texts can be stored and printed: no control characters."""
     if isinstance(data, str):
+        if data.isprintable():
+            return data  # sooner
         text = data.encode(errors="replace").decode()
         return "".join(c for c in text if c in "\n\t" or c.isprintable())
     if isinstance(data, list):

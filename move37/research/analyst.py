@@ -90,7 +90,8 @@ def analyse(experiment: Sequence[Record], history: Sequence[Record]) -> Lesson:
     weakest = _weakest(runs, identity, rivals, noise)
     weakness = WEAKNESS.get(weakest.task, f"{weakest.task} is weak") if weakest else NO_WEAKNESS
     if weakest and weakest.clear:
-        best = max(rivals, key=lambda one: _mean(runs[one], weakest.task))
+        best = _best_on(weakest.task, runs, rivals)
+        assert best is not None
         sentences.append(f"Farthest behind the best baseline, {names[best]}, on {weakest.told()}.")
     elif compared is not None:
         sentences.append("On no task clearly behind the best baseline.")
@@ -226,21 +227,28 @@ def _weakest(
     """
     worst: tuple[float, Difference] | None = None
     for task in noise:
-        rivals = [one for one in baselines if any(m.task == task for m in runs[one])]
-        if not rivals:
+        best = _best_on(task, runs, baselines)
+        if best is None:
             continue
-        best = max(rivals, key=lambda one: _mean(runs[one], task))
-        for difference in _differences(runs[identity], runs[best], noise):
-            if difference.task == task and difference.gain < 0:
+        for difference in _differences(_on(task, runs[identity]), _on(task, runs[best]), noise):
+            if difference.gain < 0:
                 depth = difference.gain / max(noise[task].deviation, 1e-9)
                 if worst is None or depth < worst[0]:
                     worst = (depth, difference)
     return worst[1] if worst else None
 
 
-def _mean(measurements: Sequence[Measurement], task: str) -> float:
-    values = [value for (t, _), value in _values(measurements).items() if t == task]
-    return sum(values) / len(values) if values else float("-inf")
+def _best_on(
+    task: str, runs: Mapping[str, Sequence[Measurement]], rivals: Iterable[str]
+) -> str | None:
+    """Returns the rival with the best mean on a task; None if none was measured on it."""
+    values = {one: _values(_on(task, runs[one])).values() for one in rivals}
+    means = {one: sum(each) / len(each) for one, each in values.items() if each}
+    return max(means, key=lambda one: means[one], default=None)
+
+
+def _on(task: str, measurements: Sequence[Measurement]) -> list[Measurement]:
+    return [one for one in measurements if one.task == task]
 
 
 def _listed(words: Sequence[str]) -> str:

@@ -50,7 +50,7 @@ def parse(source: str) -> Parsed | SyntaxError:
     return _parse(source.rstrip("\n") + "\n")
 
 
-@functools.lru_cache(maxsize=8)  # a tree is far larger than its text
+@functools.lru_cache(maxsize=4)  # a tree is far larger than its text
 def _parse(source: str) -> Parsed | SyntaxError:
     try:
         with quietly():
@@ -76,11 +76,16 @@ def _statements(tree: ast.AST) -> list[ast.AST]:
     """Returns the tree and all statements in it. Most nodes are expressions, which take longer."""
     found = [tree]
     for node in found:  # it grows
-        for block in ("body", "orelse", "finalbody", "handlers", "cases"):
-            # A lambda's body, and that of a conditional expression, is no list.
-            if block in node._fields and isinstance(inside := getattr(node, block), list):
-                found += inside
+        for block in _blocks(type(node)):
+            found += getattr(node, block)
     return found
+
+
+@functools.cache
+def _blocks(kind: type[ast.AST]) -> list[str]:
+    """Returns the fields of a kind of statement that hold further ones."""
+    blocks = ("body", "orelse", "finalbody", "handlers", "cases")
+    return [block for block in blocks if block in kind._fields]
 
 
 @functools.lru_cache(maxsize=4096)

@@ -33,7 +33,7 @@ def question_is_open(known: Sequence[Record], experiment: Sequence[Record], cand
     """
     board = Board(known)
     scale, result = _with(board, experiment, candidate)
-    rivals = [scale.value(gains) for one, gains in board.baselines if not one.failed]
+    rivals = scale.values([gains for one, gains in board.baselines if not one.failed])
     return scale.fitness(result).interval.high > max(rivals)
 
 

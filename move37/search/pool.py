@@ -5,7 +5,6 @@ four references from ranks 11 to 50; a cold start without selection; refreshed i
 """
 
 import random
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -94,7 +93,7 @@ def _with_name(lesson: Lesson, known: History) -> Lesson:
     """Returns a lesson that says whose it is."""
     records = known.experiment(lesson.experiment)  # a program may have another name in another
     name = records[-1].candidate.proposal.name if records else ""
-    if not name or re.match(rf"{re.escape(name)}\b", lesson.text):
+    if not name or lesson.text.startswith(f"{name} "):
         return lesson
     return replace(lesson, text=f"{name}: {lesson.text}")
 

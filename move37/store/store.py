@@ -12,6 +12,7 @@ import fcntl
 import json
 import os
 import sqlite3
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -61,6 +62,8 @@ _lessons = sql.Table(
     sql.Column("body", sql.Text, nullable=False),
 )
 
+_NEW_RECORD, _NEW_LESSON = _records.insert(), _lessons.insert()  # made once: it takes a while
+
 
 def _late(name: str) -> sql.Table:
     """A table that is made when the first of its rows is kept: an offline run's store has none."""
@@ -101,7 +104,8 @@ class Store:
     def __init__(self, path: Path, engine: sql.Engine) -> None:
         self.path = path
         self._engine = engine
-        self._writer = engine.execution_options(writes=True)
+        self._writer: sql.Connection | None = None  # kept from the first time that we write
+        self._writes = threading.Lock()
         self._lock: TextIO | None = None
         self._bytes: Bytes | None = None
 
@@ -197,6 +201,8 @@ class Store:
 
     def close(self) -> None:
         """Releases the file and the lock."""
+        if self._writer is not None:
+            self._writer.close()
         self._engine.dispose()
         for held in (self._lock, self._bytes):
             if held is not None:
@@ -353,8 +359,11 @@ class Store:
     def _writing(self, what: str) -> Iterator[sql.Connection]:
         """A transaction that writes; the world's failures (a full disk) are said clearly."""
         try:
-            with self._writer.begin() as link:
-                yield link
+            with self._writes:
+                if self._writer is None:
+                    self._writer = self._engine.connect().execution_options(writes=True)
+                with self._writer.begin():
+                    yield self._writer
         except sql.exc.OperationalError as error:
             raise RunFailed(
                 f"{what} could not be written to {self.path} ({error.orig}). All before it is "
@@ -382,7 +391,7 @@ class Store:
 
 def _insert(link: sql.Connection, records: Sequence[Record], lessons: Sequence[Lesson]) -> None:
     link.execute(
-        _records.insert(),
+        _NEW_RECORD,
         [
             {
                 "experiment": record.experiment,
@@ -396,7 +405,7 @@ def _insert(link: sql.Connection, records: Sequence[Record], lessons: Sequence[L
     )
     if lessons:
         link.execute(
-            _lessons.insert(),
+            _NEW_LESSON,
             [{"experiment": one.experiment, "body": to_json(one)} for one in lessons],
         )
 

@@ -79,7 +79,7 @@ def test_noise_form_is_the_mean_of_asinh_of_the_gains_in_units_of_noise() -> Non
 def test_the_value_of_gains_is_that_of_the_whole_fitness() -> None:
     measured = results([*baselines(), record("Echo", loss_gain=0.1)])
     scale, echo = Scale.of(measured), named(measured, "Echo")
-    assert scale.value(scale.gains(echo)) == scale.fitness(echo).value
+    assert scale.values([scale.gains(echo)]) == [scale.fitness(echo).value]
 
 
 def test_paper_form_is_the_mean_of_two_sigmoids_and_the_judgement() -> None:

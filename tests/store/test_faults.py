@@ -48,12 +48,8 @@ def goes_on(store: Store) -> None:
 
 def limit_pages(store: Store, count: int) -> None:
     """Lets the database grow to so many pages only; a small number means: not any more."""
-
-    def limit(connection: sqlite3.Connection, *_: object) -> None:
-        connection.execute(f"PRAGMA max_page_count={count}")
-
-    store._engine.dispose()
-    sql.event.listen(store._engine, "connect", limit)
+    with store._writing("a limit") as link:
+        link.exec_driver_sql(f"PRAGMA max_page_count={count}")
 
 
 def test_a_full_disk_is_said_and_loses_nothing(store: Store) -> None:

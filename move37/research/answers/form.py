@@ -259,7 +259,7 @@ def _check_bodies(
 def _is_sketched(function: _Function, lines: Sequence[str]) -> bool:
     if any(re.search("overload|abstract", ast.unparse(one)) for one in function.decorator_list):
         return False
-    body = function.body[ast.get_docstring(function) is not None :]
+    body = function.body[ast.get_docstring(function, clean=False) is not None :]
     text = "\n".join(lines[function.lineno - 1 : function.end_lineno])
     if not body or (len(body) == 1 and isinstance(body[0], ast.Pass)):
         needed = function.name in ("forward", "step", "initial_state")
