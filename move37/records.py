@@ -399,9 +399,14 @@ def from_json(kind: type[T], text: str) -> T:
         raise ValueError(f"{constant} is not a JSON number")
 
     try:
-        result: T = _decode(kind, json.loads(text, parse_constant=refuse), kind.__name__)
+        return from_data(kind, json.loads(text, parse_constant=refuse))
     except RecursionError:
         raise ValueError("JSON nested too deeply") from None
+
+
+def from_data(kind: type[T], data: Any) -> T:
+    """Returns the `kind` that JSON data holds; raises ValueError as `from_json` does."""
+    result: T = _decode(kind, data, kind.__name__)
     return result
 
 

@@ -7,7 +7,7 @@ and never believed where they can be computed elsewhere.
 import json
 from typing import Any, NamedTuple
 
-from move37.records import CheckResult, Crashed, Rejected, from_json
+from move37.records import CheckResult, Crashed, Rejected, from_data
 
 # What a child may say in one examination; a reply has about 10 kB, and a stage is a line.
 BYTES_LIMIT = 4 << 20
@@ -92,7 +92,7 @@ def one_of(kinds: tuple[type, ...], data: object) -> Any:
     """Returns the object of one of the kinds; raises Garbled for others, and without reason."""
     known = {kind.__name__: kind for kind in kinds}
     try:
-        said: Any = from_json(known[data["type"]], json.dumps(data))  # type: ignore[index]
+        said: Any = from_data(known[data["type"]], data)  # type: ignore[index]
     except (ValueError, TypeError, KeyError, OverflowError) as error:
         told = f"no {' or '.join(known)}: {error!r}: {str(data)[:80]}"
         raise Garbled(clean(told)) from None

@@ -50,7 +50,7 @@ def parse(source: str) -> Parsed | SyntaxError:
     return _parse(source.rstrip("\n") + "\n")
 
 
-@functools.lru_cache(maxsize=4)  # a tree is far larger than its text
+@functools.lru_cache(maxsize=8)  # a tree is far larger than its text
 def _parse(source: str) -> Parsed | SyntaxError:
     try:
         with quietly():
@@ -65,27 +65,31 @@ def _parse(source: str) -> Parsed | SyntaxError:
                 raise
         parsed = Parsed(tree, statements, "")
         classes = [node.name for node in parsed.of(ast.ClassDef)]
-        return parsed._replace(fingerprint=_hash(repr(_essence(code, _renaming(classes)))))
+        return parsed._replace(fingerprint=_hash(repr(_essence(code, _Renamed(classes)))))
     except SyntaxError as error:
         return error
     except (ValueError, OverflowError, RecursionError, MemoryError) as error:
         return SyntaxError(str(error))
 
 
+def forget_trees() -> None:
+    """Frees the programs that were parsed: it costs less while the processor's caches hold them."""
+    _parse.cache_clear()
+
+
 def _statements(tree: ast.AST) -> list[ast.AST]:
     """Returns the tree and all statements in it. Most nodes are expressions, which take longer."""
     found = [tree]
     for node in found:  # it grows
-        for block in _blocks(type(node)):
+        for block in _blocks(node._fields):
             found += getattr(node, block)
     return found
 
 
 @functools.cache
-def _blocks(kind: type[ast.AST]) -> list[str]:
-    """Returns the fields of a kind of statement that hold further ones."""
-    blocks = ("body", "orelse", "finalbody", "handlers", "cases")
-    return [block for block in blocks if block in kind._fields]
+def _blocks(fields: Sequence[str]) -> list[str]:
+    """Returns the fields of a statement that hold further ones."""
+    return [one for one in ("body", "orelse", "finalbody", "handlers", "cases") if one in fields]
 
 
 @functools.lru_cache(maxsize=4096)
@@ -131,31 +135,27 @@ def _is_docstring(line: ast.stmt) -> bool:
     )
 
 
-class _Renaming(NamedTuple):
-    """What stands for the names of classes."""
+class _Renamed(dict[str, str]):
+    """What stands for a text: other names of classes in it. Each text is looked through once."""
 
-    names: dict[str, str]
+    def __init__(self, classes: Sequence[str]) -> None:
+        super().__init__({name: f"Class{n}" for n, name in enumerate(dict.fromkeys(classes))})
+        self._names = dict(self)
 
-    def __call__(self, text: str) -> str:
-        if text in self.names:
-            return self.names[text]
-        if not any(name in text for name in self.names):
-            return text
-        return _either(tuple(self.names)).sub(lambda found: self.names[found[0]], text)
+    @functools.cached_property
+    def _either(self) -> re.Pattern[str]:
+        longest = sorted(self._names, key=len, reverse=True)
+        # Also where the name is a part: _A__x is what Python makes of __x within A.
+        return re.compile(rf"(?<![^\W_])(?:{'|'.join(map(re.escape, longest))})(?![^\W_])")
 
-
-def _renaming(classes: Sequence[str]) -> _Renaming:
-    return _Renaming({name: f"Class{n}" for n, name in enumerate(dict.fromkeys(classes))})
-
-
-@functools.lru_cache(maxsize=8)
-def _either(names: Sequence[str]) -> re.Pattern[str]:
-    longest = sorted(names, key=len, reverse=True)
-    # Also where the name is a part: _A__x is what Python makes of __x within A.
-    return re.compile(rf"(?<![^\W_])(?:{'|'.join(map(re.escape, longest))})(?![^\W_])")
+    def __missing__(self, text: str) -> str:
+        there = any(name in text for name in self._names)
+        told = self._either.sub(lambda name: self._names[name[0]], text) if there else text
+        self[text] = told
+        return told
 
 
-def _essence(code: object, rename: _Renaming) -> object:
+def _essence(code: object, renamed: _Renamed) -> object:
     """Returns what a code object does, without where it stands and how classes are called."""
     if isinstance(code, CodeType):
         names = (code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars)
@@ -164,13 +164,13 @@ def _essence(code: object, rename: _Renaming) -> object:
             getattr(code, "co_exceptiontable", b""),  # since Python 3.11
             code.co_flags,
             (code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount),
-            [[rename(name) for name in each] for each in names],
-            [_essence(each, rename) for each in code.co_consts],
+            [[renamed[name] for name in each] for each in names],
+            [_essence(each, renamed) for each in code.co_consts],
         )
     if isinstance(code, str):
-        return rename(code)
+        return renamed[code]
     if isinstance(code, tuple):
-        return tuple(_essence(each, rename) for each in code)
+        return tuple(_essence(each, renamed) for each in code)
     if isinstance(code, frozenset):  # in the order of its hashes, which differ between processes
-        return "frozenset", sorted(repr(_essence(each, rename)) for each in code)
+        return "frozenset", sorted(repr(_essence(each, renamed)) for each in code)
     return code

@@ -201,9 +201,11 @@ class Scale:
 
     def values(self, gains: Sequence[Gains]) -> list[float]:
         """Returns the values of the fitness of these gains, in the noise form."""
-        means = {axis: np.array([_mean(getattr(one, axis)) for one in gains]) for axis in AXES}
-        found: list[float] = sum(terms(self, axis, means[axis], "noise") for axis in AXES).tolist()
-        return found
+        found = np.zeros(len(gains))
+        for axis in AXES:
+            means = np.array([_mean(getattr(one, axis)) for one in gains])
+            found += terms(self, axis, means, "noise")
+        return [float(value) for value in found]
 
     def _ranges(self, result: Result, gains: Gains, level: float) -> dict[str, Interval]:
         """Returns the interval of each axis' mean gain."""

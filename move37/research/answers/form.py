@@ -93,6 +93,7 @@ _TELLING = frozenset(
 )
 _AS_BEFORE = re.compile(r"(?i)\b(?:same|unchanged|as before|omitted|rest|remaining|continues)\b")
 _DOTS = ("...", "…")
+_WORD = re.compile("[a-z]+")
 _TODO = re.compile(r"(?i)#\s*(?:todo|fixme|placeholder|implement)\b")
 
 
@@ -110,11 +111,7 @@ def _is_elision(comment: str) -> bool:
     # Word by word, not as one pattern: where the end is asked for behind each word, a long
     # comment takes the square of its length.
     dotted = comment.startswith(_DOTS) or comment.endswith(_DOTS)
-    if (
-        not dotted
-        and comment.isascii()
-        and _TELLING.isdisjoint(re.findall("[a-z]+", comment.lower()))
-    ):
+    if not dotted and comment.isascii() and _TELLING.isdisjoint(_WORD.findall(comment.lower())):
         return False  # sooner
     last = re.split("[,;]", comment)[-1]
     return (

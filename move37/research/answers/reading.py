@@ -19,7 +19,7 @@ from move37.research.answers.prose import (
     without_thoughts,
 )
 from move37.research.answers.unusable import FORM, Unusable
-from move37.research.syntax import fingerprint
+from move37.research.syntax import fingerprint, forget_trees
 
 _DECLINES = re.compile(
     r"(?i)\b(?:I(?:'m| am) (?:sorry|unable|not able)|I (?:can(?:'|’)?t|cannot|won't|must decline)"
@@ -47,6 +47,8 @@ def read_answer(text: str, *, parent: str | None = None, finished: bool = True) 
         return _read(plain(text), plain(parent or "") or None, finished)
     except RecursionError:
         raise Unusable(f"The answer nests deeper than can be read: {FORM}.") from None
+    finally:
+        forget_trees()
 
 
 def _read(text: str, parent: str | None, finished: bool) -> Answer:
@@ -79,7 +81,8 @@ def _read(text: str, parent: str | None, finished: bool) -> Answer:
         raise Unusable(_why_nothing(text, called, finished))
     if chosen.fault is not None:
         raise Unusable(chosen.fault)
-    if parent is not None and fingerprint(chosen.source) == fingerprint(parent):
+    mark = fingerprint(chosen.source)  # kept; whoever asks for it later needs no tree
+    if parent is not None and mark == fingerprint(parent):
         raise Unusable(
             "The program is its parent, unchanged but for comments and names: propose a change "
             "to what it computes."
