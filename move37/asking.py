@@ -11,12 +11,12 @@ from pathlib import Path
 
 from move37.history import History
 from move37.presets import Preset
-from move37.records import InputError
+from move37.records import Call, InputError
 from move37.research import judge
 from move37.research.cassette import Player, Recorder
 from move37.research.chooser import Payoff
 from move37.research.client import Client, reachable
-from move37.research.ledger import Ledger
+from move37.research.ledger import Ledger, worst_price
 from move37.research.models import (
     Access,
     Asking,
@@ -26,7 +26,7 @@ from move37.research.models import (
     parse_model,
     read_models,
 )
-from move37.research.team import Team
+from move37.research.team import MAX_OUTPUT_TOKENS, Team
 from move37.search.board import Board
 from move37.search.fitness import Unscaled
 from move37.store.store import Store
@@ -90,6 +90,8 @@ def doubts(words: Words) -> list[str]:
     for spec in specs:
         access.key(spec)
         ledger.check(spec)
+        if spec.plays("researcher"):
+            ledger.check_room(spec, spec.capped(MAX_OUTPUT_TOKENS))
     found = reachable(specs, access)
     if lost := [f"{one.model}: {one.told}" for one in found if one.lost]:
         raise InputError("; ".join(lost))
@@ -98,6 +100,33 @@ def doubts(words: Words) -> list[str]:
         for one in found
         if not (one.fine and one.listed)
     ]
+
+
+def forecast(words: Words, calls: Sequence[Call], proposals: int) -> list[str]:
+    """Returns in lines what so many proposals may cost: one answer at most, and what the calls of
+    the store came to until now."""
+    told = []
+    for spec in words.specs():
+        if spec.plays("researcher") and not words.replay:
+            most = spec.capped(MAX_OUTPUT_TOKENS)
+            dollars = worst_price(spec, 0, most)
+            cost = "" if dollars == 0 else f", {_dollars(dollars)}"
+            told.append(f"{spec.name} proposes, in answers of at most {most:,} tokens{cost}.")
+    asked = len({call.experiment for call in calls})
+    if told and asked:
+        tokens = sum(call.input_tokens + call.output_tokens for call in calls) / asked
+        known = [call.dollars for call in calls if call.dollars is not None]
+        each = sum(known) / asked if len(known) == len(calls) else None
+        more = None if each is None else each * proposals
+        told.append(
+            f"Until now a proposal took {tokens:,.0f} tokens in the mean, {_dollars(each)}: for"
+            f" {proposals} more about {tokens * proposals:,.0f} tokens, {_dollars(more)}."
+        )
+    return told
+
+
+def _dollars(amount: float | None) -> str:
+    return "price unknown" if amount is None else f"${amount:,.4f}"
 
 
 @contextlib.contextmanager

@@ -657,7 +657,8 @@ def doctor(
     else:
         console = Console(highlight=False)
         for finding in findings:
-            mark = "[green]ok  [/]" if finding.fine else "[red]bad [/]"
+            fine = "[green]ok  [/]" if finding.sure else "[yellow]look[/]"
+            mark = fine if finding.fine else "[red]bad [/]"
             console.print(f"{mark} {finding.what:<14} {finding.told}")
     if not all(finding.fine for finding in findings):
         raise SystemExit(1)

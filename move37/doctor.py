@@ -28,6 +28,7 @@ class Finding:
     what: str
     fine: bool
     told: str
+    sure: bool = True  # False: it may serve all the same
 
 
 def examine(words: Words) -> list[Finding]:
@@ -36,7 +37,7 @@ def examine(words: Words) -> list[Finding]:
     Of language models, those that the words name are asked whether they answer. Raises InputError
     for words that are not understood.
     """
-    specs = words.specs()
+    words.specs()  # first of all
     found = [
         _finding(what, look)
         for what, look in (
@@ -50,10 +51,14 @@ def examine(words: Words) -> list[Finding]:
             ("sandbox", _sandbox),
         )
     ]
-    if not specs:
-        return [*found, _finding("models", _models)]
+    return [*found, *(of_models(words) or [_finding("models", _models)])]
+
+
+def of_models(words: Words) -> list[Finding]:
+    """Returns a finding for each language model that the words name; no tokens are used."""
+    specs = words.specs()
     reached = reachable(specs, Access.read(specs, os.environ, words.secrets))
-    return [*found, *(Finding("model", one.fine, f"{one.model} {one.told}") for one in reached)]
+    return [Finding("model", r.fine, f"{r.model} {r.told}", sure=r.listed) for r in reached]
 
 
 def _finding(what: str, look: Callable[[], str]) -> Finding:

@@ -259,6 +259,12 @@ class Session:
             f"layer{'s' * (size.layers != 1)} of width {size.width}, "
             f"sequences of {lengths} tokens."
         )
+        if self._words.arguments:
+            from move37.asking import forecast  # late: an offline run needs none of it
+
+            asked = forecast(self._words, self.store.calls(), proposals)
+            for head, line in zip(["Asked:", *["      "] * len(asked)], asked, strict=False):
+                self._say(f"{head} {escape(line)}")
         if preset.ruler:
             r = preset.ruler
             self._say(

@@ -1,11 +1,13 @@
 """Which models are asked before a run, and what comes of it."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from move37.asking import Words, doubts
-from move37.records import InputError
+from move37.asking import Words, doubts, forecast
+from move37.doctor import of_models
+from move37.records import Call, InputError
 from tests.research.server import Server, Step, listed, refusal
 
 
@@ -44,6 +46,63 @@ def test_of_several_models_those_that_cannot_be_asked_are_named() -> None:
 def test_a_price_that_is_missing_is_told_before_anybody_is_asked() -> None:
     with pytest.raises(InputError, match="needs the price of"):
         doubts(Words(("http://no.such.host.invalid/v1#m",), max_dollars=1.0))
+
+
+@pytest.mark.parametrize("limit", [{"max_tokens": 15_999}, {"max_dollars": 0.0319}])
+def test_a_limit_below_one_program_is_told_before_anybody_is_asked(limit: Any) -> None:
+    with Server() as server, pytest.raises(InputError, match="is less than one answer of"):
+        doubts(Words((f"{named(server)},input=1,output=2",), **limit))
+    assert server.looks == []
+
+
+def test_a_limit_with_room_for_one_shorter_program_is_taken() -> None:
+    with Server(models=listed("scripted")) as server:
+        assert doubts(Words((f"{named(server)},max_output=900",), max_tokens=900)) == []
+
+
+def test_a_model_that_writes_no_programs_needs_no_room_for_one() -> None:
+    roles = ("roles=researcher+engineer,max_output=900", "roles=judge")
+    with Server(models=listed("scripted")) as one, Server(models=listed("scripted")) as two:
+        models = (f"{named(one)},{roles[0]}", f"{named(two)},{roles[1]}")
+        assert doubts(Words(models, max_tokens=900)) == []
+
+
+def test_the_doctor_is_not_sure_of_a_model_that_is_not_listed() -> None:
+    with Server(models=listed("scripted")) as one, Server(models=listed("another")) as two:
+        found = of_models(Words((named(one), named(two))))
+    assert [(each.fine, each.sure) for each in found] == [(True, True), (True, False)]
+
+
+def call(experiment: int, dollars: float | None) -> Call:
+    return Call("researcher", "m", 900, 100, 1.0, dollars, experiment, "")
+
+
+def test_what_one_answer_may_cost_is_told_before_a_run() -> None:
+    words = Words(("openai:m,input=1,output=10,max_output=5000", "http://127.0.0.1/v1#m"))
+    assert forecast(words, (), 3) == [
+        "openai:m proposes, in answers of at most 5,000 tokens, $0.0500.",
+        "http://127.0.0.1/v1#m proposes, in answers of at most 16,000 tokens.",
+    ]
+
+
+def test_what_a_proposal_took_until_now_is_told_for_those_to_come() -> None:
+    calls = [call(7, 0.5), call(7, 0.25), call(8, 0.25)]
+    assert forecast(Words(("openai:m,input=1,output=10",)), calls, 4)[1:] == [
+        "Until now a proposal took 1,500 tokens in the mean, $0.5000: "
+        "for 4 more about 6,000 tokens, $2.0000."
+    ]
+
+
+def test_a_forecast_from_calls_without_a_price_has_none() -> None:
+    calls = [call(7, 0.5), call(8, None)]
+    assert forecast(Words(("openai:m,input=1,output=10",)), calls, 1)[1:] == [
+        "Until now a proposal took 1,000 tokens in the mean, price unknown: "
+        "for 1 more about 1,000 tokens, price unknown."
+    ]
+
+
+def test_a_replay_has_no_forecast() -> None:
+    assert forecast(Words(("openai:m",), replay=Path("tape")), [call(7, 0.5)], 1) == []
 
 
 def test_with_a_replay_nobody_is_asked() -> None:

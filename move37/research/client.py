@@ -166,7 +166,7 @@ class Client:
     ) -> Reply:
         """Returns the answer; raises InputError, TooLong, ProviderFailed, BudgetSpent, Stopped."""
         attempt = 0
-        most = min(max_output_tokens, spec.max_output or max_output_tokens)
+        most = spec.capped(max_output_tokens)
         most = min(most, self._most_output.get(spec.name, most))
         about = role, spec.name, experiment
         try:

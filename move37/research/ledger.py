@@ -164,6 +164,21 @@ class Ledger:
                 " the model in dollars per million tokens, as in MODEL,input=0.5,output=2"
             )
 
+    def check_room(self, spec: ModelSpec, output_tokens: int) -> None:
+        """Raises InputError if one answer of so many tokens may take more than a whole limit."""
+        mend = "raise it, or name a smaller max_output=N behind the model"
+        if self._max_tokens is not None and output_tokens > self._max_tokens:
+            raise InputError(
+                f"--max-tokens {self._max_tokens:,} is less than one answer of {spec.name} may"
+                f" take, {output_tokens:,}: {mend}"
+            )
+        nanos = _nanos(worst_price(spec, 0, output_tokens))
+        if self._max_nanos is not None and nanos > self._max_nanos:
+            raise InputError(
+                f"--max-dollars {self._max_nanos / NANO:g} is less than one answer of {spec.name}"
+                f" may cost, {_told(nanos)}: {mend}"
+            )
+
     def reserve(self, spec: ModelSpec, input_tokens: int, output_tokens: int) -> Reservation:
         """Holds back the worst case of a call; raises BudgetSpent if it does not fit.
 

@@ -111,6 +111,10 @@ class ModelSpec:
         """Says whether the model may be asked in this role."""
         return not self.roles or role in self.roles
 
+    def capped(self, output_tokens: int) -> int:
+        """Returns the most tokens of one answer, in a role that may have so many."""
+        return min(output_tokens, self.max_output or output_tokens)
+
 
 def is_loopback(url: str) -> bool:
     """Says whether an address is on this machine."""
