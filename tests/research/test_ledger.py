@@ -114,7 +114,8 @@ def test_what_does_not_fit_is_refused_with_what_is_spent_and_the_limit(
         ),
         (
             (0.0021, None),
-            "--max-dollars 0.0021 is less than one answer of http://10.0.0.1/v1#m may cost, $0.0022",
+            "--max-dollars 0.0021 is less than one answer of http://10.0.0.1/v1#m may cost, "
+            "$0.0022",
         ),
     ],
 )
