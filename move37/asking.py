@@ -16,7 +16,7 @@ from move37.research import judge
 from move37.research.cassette import Player, Recorder
 from move37.research.chooser import Payoff
 from move37.research.client import Client, reachable
-from move37.research.ledger import Ledger, worst_price
+from move37.research.ledger import Ledger, estimate_tokens, told_dollars, worst_price
 from move37.research.models import (
     Access,
     Asking,
@@ -26,6 +26,7 @@ from move37.research.models import (
     parse_model,
     read_models,
 )
+from move37.research.prompts import operators, prompt
 from move37.research.team import MAX_OUTPUT_TOKENS, Team
 from move37.search.board import Board
 from move37.search.fitness import Unscaled
@@ -90,8 +91,10 @@ def doubts(words: Words) -> list[str]:
     for spec in specs:
         access.key(spec)
         ledger.check(spec)
-        if spec.plays("researcher"):
-            ledger.check_room(spec, spec.capped(MAX_OUTPUT_TOKENS))
+        for role in filter(spec.plays, PROPOSE):
+            # The rest of the prompt is longer or shorter, with what is known by then.
+            least = estimate_tokens(prompt(role).system, operators())
+            ledger.check_room(spec, least, spec.capped(MAX_OUTPUT_TOKENS))
     found = reachable(specs, access)
     if lost := [f"{one.model}: {one.told}" for one in found if one.lost]:
         raise InputError("; ".join(lost))
@@ -103,30 +106,36 @@ def doubts(words: Words) -> list[str]:
 
 
 def forecast(words: Words, calls: Sequence[Call], proposals: int) -> list[str]:
-    """Returns in lines what so many proposals may cost: one answer at most, and what the calls of
-    the store came to until now."""
+    """Returns in lines what so many proposals may cost: one answer at most, and all of them at the
+    rate of the store's calls until now."""
+    if words.replay or proposals < 1:
+        return []
     told = []
     for spec in words.specs():
-        if spec.plays("researcher") and not words.replay:
+        if any(map(spec.plays, PROPOSE)):
             most = spec.capped(MAX_OUTPUT_TOKENS)
-            dollars = worst_price(spec, 0, most)
-            cost = "" if dollars == 0 else f", {_dollars(dollars)}"
-            told.append(f"{spec.name} proposes, in answers of at most {most:,} tokens{cost}.")
-    asked = len({call.experiment for call in calls})
-    if told and asked:
-        tokens = sum(call.input_tokens + call.output_tokens for call in calls) / asked
-        known = [call.dollars for call in calls if call.dollars is not None]
-        each = sum(known) / asked if len(known) == len(calls) else None
+            cost = _priced(worst_price(spec, 0, most))
+            told.append(
+                f"{spec.name} writes programs, in answers of at most {most:,} tokens{cost}."
+            )
+    spent = [call for call in calls if call.experiment is not None]
+    if told and spent:
+        asked = len({call.experiment for call in spent})
+        most_of_it = "<= " if any(call.is_worst_case for call in spent) else ""
+        tokens = sum(call.input_tokens + call.output_tokens for call in spent) / asked
+        known = [call.dollars for call in spent if call.dollars is not None]
+        each = sum(known) / asked if len(known) == len(spent) else None
         more = None if each is None else each * proposals
         told.append(
-            f"Until now a proposal took {tokens:,.0f} tokens in the mean, {_dollars(each)}: for"
-            f" {proposals} more about {tokens * proposals:,.0f} tokens, {_dollars(more)}."
+            f"Until now a proposal took {most_of_it}{tokens:,.0f} tokens in the mean"
+            f"{_priced(each)}: for {proposals:,} more about {tokens * proposals:,.0f} tokens"
+            f"{_priced(more)}."
         )
     return told
 
 
-def _dollars(amount: float | None) -> str:
-    return "price unknown" if amount is None else f"${amount:,.4f}"
+def _priced(dollars: float | None) -> str:
+    return "" if dollars == 0 else f", {told_dollars(dollars)}"
 
 
 @contextlib.contextmanager

@@ -28,7 +28,7 @@ class Finding:
     what: str
     fine: bool
     told: str
-    sure: bool = True  # False: it may serve all the same
+    sure: bool = True  # False: a model that a run would ask all the same
 
 
 def examine(words: Words) -> list[Finding]:
@@ -37,7 +37,7 @@ def examine(words: Words) -> list[Finding]:
     Of language models, those that the words name are asked whether they answer. Raises InputError
     for words that are not understood.
     """
-    words.specs()  # first of all
+    words.specs()  # what is wrong with the words is told before the lab is started
     found = [
         _finding(what, look)
         for what, look in (
@@ -58,7 +58,10 @@ def of_models(words: Words) -> list[Finding]:
     """Returns a finding for each language model that the words name; no tokens are used."""
     specs = words.specs()
     reached = reachable(specs, Access.read(specs, os.environ, words.secrets))
-    return [Finding("model", r.fine, f"{r.model} {r.told}", sure=r.listed) for r in reached]
+    return [
+        Finding("model", not r.lost, f"{r.model} {r.told}", sure=r.lost or (r.fine and r.listed))
+        for r in reached
+    ]
 
 
 def _finding(what: str, look: Callable[[], str]) -> Finding:

@@ -371,6 +371,8 @@ def to_data(value: Any) -> Any:
 
 
 def _object(value: Any) -> dict[str, Any]:
+    if isinstance(value, type) or not is_dataclass(value):
+        raise TypeError(f"a {type(value).__name__} is no JSON data")
     names = (f.name for f in fields(value))
     return {"type": type(value).__name__, **{name: getattr(value, name) for name in names}}
 

@@ -263,8 +263,8 @@ class Session:
             from move37.asking import forecast  # late: an offline run needs none of it
 
             asked = forecast(self._words, self.store.calls(), proposals)
-            for head, line in zip(["Asked:", *["      "] * len(asked)], asked, strict=False):
-                self._say(f"{head} {escape(line)}")
+            if asked:
+                self._say(escape("Asked: " + "\n       ".join(asked)))
         if preset.ruler:
             r = preset.ruler
             self._say(

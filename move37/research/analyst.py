@@ -87,11 +87,9 @@ def analyse(experiment: Sequence[Record], history: Sequence[Record]) -> Lesson:
         if parent and reference and reference != parent:
             sentences.append(_in_short(_differences(runs[identity], runs[reference], noise)))
     rivals = [one for one in baselines if one != identity]
-    weakest = _weakest(runs, identity, rivals, noise)
+    weakest, best = _weakest(runs, identity, rivals, noise) or (None, "")
     weakness = WEAKNESS.get(weakest.task, f"{weakest.task} is weak") if weakest else NO_WEAKNESS
     if weakest and weakest.clear:
-        best = _best_on(weakest.task, runs, rivals)
-        assert best is not None
         sentences.append(f"Farthest behind the best baseline, {names[best]}, on {weakest.told()}.")
     elif compared is not None:
         sentences.append("On no task clearly behind the best baseline.")
@@ -220,12 +218,13 @@ def _weakest(
     identity: str,
     baselines: Iterable[str],
     noise: Mapping[str, Noise],
-) -> Difference | None:
-    """Returns the difference that is worst against the best baseline of its task, in noise.
+) -> tuple[Difference, str] | None:
+    """Returns the difference that is worst against the best baseline of its task, in noise, with
+    that baseline.
 
     It need not be clear: even a doubtful weakness is a better lead than none.
     """
-    worst: tuple[float, Difference] | None = None
+    worst: tuple[float, Difference, str] | None = None
     for task in noise:
         best = _best_on(task, runs, baselines)
         if best is None:
@@ -234,8 +233,8 @@ def _weakest(
             if difference.gain < 0:
                 depth = difference.gain / max(noise[task].deviation, 1e-9)
                 if worst is None or depth < worst[0]:
-                    worst = (depth, difference)
-    return worst[1] if worst else None
+                    worst = (depth, difference, best)
+    return worst[1:] if worst else None
 
 
 def _best_on(

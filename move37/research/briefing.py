@@ -3,7 +3,7 @@
 The same for a team of language models and for an agent outside.
 """
 
-from statistics import fmean
+from statistics import mean
 from typing import Any
 
 from move37.knowledge.retrieval import Entry, Library, entries
@@ -83,7 +83,7 @@ def _result(record: Record) -> str:
     values: dict[tuple[str, str], list[float]] = {}
     for one in record.outcome.measurements:
         values.setdefault((one.task, one.metric), []).append(one.value)
-    told = ", ".join(f"{task} {fmean(of):.3f} {metric}" for (task, metric), of in values.items())
+    told = ", ".join(f"{task} {mean(of):.3f} {metric}" for (task, metric), of in values.items())
     seeds = max(map(len, values.values()), default=0)
     return f"Measured{f' (mean of {seeds} seeds)' if seeds > 1 else ''}: {told}."
 

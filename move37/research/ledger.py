@@ -164,19 +164,20 @@ class Ledger:
                 " the model in dollars per million tokens, as in MODEL,input=0.5,output=2"
             )
 
-    def check_room(self, spec: ModelSpec, output_tokens: int) -> None:
-        """Raises InputError if one answer of so many tokens may take more than a whole limit."""
+    def check_room(self, spec: ModelSpec, input_tokens: int, output_tokens: int) -> None:
+        """Raises InputError if a whole limit is less than one call of this size may take."""
         mend = "raise it, or name a smaller max_output=N behind the model"
-        if self._max_tokens is not None and output_tokens > self._max_tokens:
+        tokens = input_tokens + output_tokens
+        if self._max_tokens is not None and tokens > self._max_tokens:
             raise InputError(
-                f"--max-tokens {self._max_tokens:,} is less than one answer of {spec.name} may"
-                f" take, {output_tokens:,}: {mend}"
+                f"--max-tokens {self._max_tokens:,} is less than one call to {spec.name} may take,"
+                f" {tokens:,} or more: {mend}"
             )
-        nanos = _nanos(worst_price(spec, 0, output_tokens))
+        nanos = _nanos(worst_price(spec, input_tokens, output_tokens))
         if self._max_nanos is not None and nanos > self._max_nanos:
             raise InputError(
-                f"--max-dollars {self._max_nanos / NANO:g} is less than one answer of {spec.name}"
-                f" may cost, {_told(nanos)}: {mend}"
+                f"--max-dollars of {_told(self._max_nanos)} is less than one call to {spec.name}"
+                f" may cost, {_told(nanos)} or more: {mend}"
             )
 
     def reserve(self, spec: ModelSpec, input_tokens: int, output_tokens: int) -> Reservation:
@@ -232,6 +233,11 @@ class Ledger:
         self._tokens += tokens
         self._held_nanos += nanos
         self._held_tokens += tokens
+
+
+def told_dollars(amount: float | None) -> str:
+    """Returns an amount with as many digits as it needs, or that it is not known."""
+    return "price unknown" if amount is None else _told(_nanos(amount))
 
 
 def _told(nanos: int) -> str:

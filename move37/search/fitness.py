@@ -205,7 +205,8 @@ class Scale:
         for axis in AXES:
             means = np.array([_mean(getattr(one, axis)) for one in gains])
             found += terms(self, axis, means, "noise")
-        return [float(value) for value in found]
+        values: list[float] = found.tolist()
+        return values
 
     def _ranges(self, result: Result, gains: Gains, level: float) -> dict[str, Interval]:
         """Returns the interval of each axis' mean gain."""

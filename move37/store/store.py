@@ -201,8 +201,8 @@ class Store:
 
     def close(self) -> None:
         """Releases the file and the lock."""
-        if self._writer is not None:
-            self._writer.close()
+        with self._writes:  # another thread may be writing
+            self._close_writer()
         self._engine.dispose()
         for held in (self._lock, self._bytes):
             if held is not None:
@@ -362,13 +362,22 @@ class Store:
             with self._writes:
                 if self._writer is None:
                     self._writer = self._engine.connect().execution_options(writes=True)
-                with self._writer.begin():
-                    yield self._writer
+                try:
+                    with self._writer.begin():
+                        yield self._writer
+                except BaseException:  # Ctrl-C may leave it within a transaction
+                    self._close_writer()
+                    raise
         except sql.exc.OperationalError as error:
             raise RunFailed(
                 f"{what} could not be written to {self.path} ({error.orig}). All before it is "
                 "kept: mend the cause, and the same command goes on from there"
             ) from None
+
+    def _close_writer(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
 
     def _read(self, kind: type[T], table: sql.Table, *order: sql.Column[Any]) -> list[T]:
         query = sql.select(table.c.experiment, table.c.body).order_by(*order)

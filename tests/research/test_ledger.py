@@ -110,26 +110,26 @@ def test_what_does_not_fit_is_refused_with_what_is_spent_and_the_limit(
     [
         (
             (None, 1_099),
-            "--max-tokens 1,099 is less than one answer of http://10.0.0.1/v1#m may take, 1,100",
+            "--max-tokens 1,099 is less than one call to http://10.0.0.1/v1#m may take, 1,100",
         ),
         (
-            (0.0021, None),
-            "--max-dollars 0.0021 is less than one answer of http://10.0.0.1/v1#m may cost, "
-            "$0.0022",
+            (0.0011, None),
+            "--max-dollars of $0.0011 is less than one call to http://10.0.0.1/v1#m may cost, "
+            "$0.0012",
         ),
     ],
 )
-def test_a_limit_below_one_answer_is_refused(
+def test_a_limit_below_one_call_is_refused(
     limits: tuple[float | None, int | None], told: str
 ) -> None:
     with pytest.raises(InputError) as caught:
-        Ledger(max_dollars=limits[0], max_tokens=limits[1]).check_room(PRICED, 1_100)
+        Ledger(max_dollars=limits[0], max_tokens=limits[1]).check_room(PRICED, 1_000, 100)
     mend = "raise it, or name a smaller max_output=N behind the model"
-    assert str(caught.value) == f"{told}: {mend}"
+    assert str(caught.value) == f"{told} or more: {mend}"
 
 
-def test_a_limit_of_one_answer_is_taken() -> None:
-    Ledger(max_dollars=0.0022, max_tokens=1_100).check_room(PRICED, 1_100)
+def test_a_limit_of_one_call_is_taken() -> None:
+    Ledger(max_dollars=0.0012, max_tokens=1_100).check_room(PRICED, 1_000, 100)
 
 
 def test_a_refused_call_holds_nothing_back() -> None:

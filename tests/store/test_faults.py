@@ -6,10 +6,13 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sql
 
 from move37.records import InputError, RunFailed
 from move37.store import store as module
@@ -49,6 +52,37 @@ def limit_pages(store: Store, count: int) -> None:
     """Lets the database grow to so many pages only; a small number means: not any more."""
     with store._writing("a limit") as link:
         link.exec_driver_sql(f"PRAGMA max_page_count={count}")
+
+
+def test_ctrl_c_as_a_transaction_begins_breaks_no_later_write(store: Store) -> None:
+    store.append([record("Echo", experiment=0)])
+
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    sql.event.listen(store._engine, "begin", interrupt)  # after our own, which says BEGIN
+    with pytest.raises(KeyboardInterrupt):
+        store.append([record("Echo", experiment=1)])
+    sql.event.remove(store._engine, "begin", interrupt)
+    goes_on(store)
+
+
+def test_the_store_closes_behind_a_thread_that_writes(store: Store) -> None:
+    within = threading.Event()
+
+    def write() -> None:
+        with store._writing("a record") as link:
+            within.set()
+            time.sleep(0.1)
+            module._insert(link, [record("Echo", experiment=1)], [])
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    within.wait()
+    store.close()
+    thread.join()
+    with Store.open(store.path) as again:
+        assert [one.experiment for one in again.records()] == [1]
 
 
 def test_a_full_disk_is_said_and_loses_nothing(store: Store) -> None:
