@@ -12,12 +12,13 @@ from pathlib import Path
 from move37.history import History
 from move37.presets import Preset
 from move37.records import Call, InputError
-from move37.research import judge
+from move37.research import judge, roles
 from move37.research.cassette import Player, Recorder
 from move37.research.chooser import Payoff
 from move37.research.client import Client, reachable
 from move37.research.ledger import Ledger, estimate_tokens, told_dollars, worst_price
 from move37.research.models import (
+    ROLES,
     Access,
     Asking,
     LanguageModels,
@@ -80,10 +81,12 @@ class Words:
 def doubts(words: Words) -> list[str]:
     """Asks each model that the words name whether it can be reached; returns what is not sure.
 
-    No tokens are used, and with --replay nobody is asked. Raises InputError for words that cannot
-    be used, and for a model that certainly cannot be asked.
+    No tokens are used. With --replay nobody is asked, but the cassette is read. Raises InputError
+    for words that cannot be used, and for a model that certainly cannot be asked.
     """
     specs = words.specs()
+    if words.replay:
+        Player(words.replay).check(specs)
     if not specs or words.replay:
         return []
     access = Access.read(specs, os.environ, words.secrets)
@@ -105,33 +108,40 @@ def doubts(words: Words) -> list[str]:
     ]
 
 
-def forecast(words: Words, calls: Sequence[Call], proposals: int) -> list[str]:
+def forecast(words: Words, calls: Sequence[Call], proposals: int, *, done: int) -> list[str]:
     """Returns in lines what so many proposals may cost: one answer at most, and all of them at the
-    rate of the store's calls until now."""
-    if words.replay or proposals < 1:
+    rate of the store's calls until now.
+
+    Experiments from `done` on have not ended: what they took is no measure of a proposal.
+    """
+    specs = words.specs()
+    if not specs or words.replay or proposals < 1:
         return []
-    told = []
-    for spec in words.specs():
-        if any(map(spec.plays, PROPOSE)):
-            most = spec.capped(MAX_OUTPUT_TOKENS)
-            cost = _priced(worst_price(spec, 0, most))
-            told.append(
-                f"{spec.name} writes programs, in answers of at most {most:,} tokens{cost}."
-            )
-    spent = [call for call in calls if call.experiment is not None]
-    if told and spent:
+    told = [_asked_for(spec, limited=words.max_dollars is not None) for spec in specs]
+    spent = [call for call in calls if call.experiment is not None and call.experiment < done]
+    if spent:
         asked = len({call.experiment for call in spent})
-        most_of_it = "<= " if any(call.is_worst_case for call in spent) else ""
+        bound = "at most " if any(call.is_worst_case for call in spent) else ""
         tokens = sum(call.input_tokens + call.output_tokens for call in spent) / asked
         known = [call.dollars for call in spent if call.dollars is not None]
         each = sum(known) / asked if len(known) == len(spent) else None
         more = None if each is None else each * proposals
         told.append(
-            f"Until now a proposal took {most_of_it}{tokens:,.0f} tokens in the mean"
-            f"{_priced(each)}: for {proposals:,} more about {tokens * proposals:,.0f} tokens"
-            f"{_priced(more)}."
+            f"Until now a proposal took {bound}{tokens:,.0f} tokens in the mean{_priced(each)}: "
+            f"for {proposals:,} more about {tokens * proposals:,.0f} tokens{_priced(more)}."
         )
     return told
+
+
+def _asked_for(spec: ModelSpec, *, limited: bool) -> str:
+    """Tells what a model is asked for, and what one answer may cost."""
+    writes = any(map(spec.plays, PROPOSE))
+    advises = any(spec.plays(role) for role in ROLES if role not in PROPOSE)
+    what = " and ".join(["programs"] * writes + ["opinions"] * advises)
+    most = spec.capped(MAX_OUTPUT_TOKENS if writes else roles.MAX_OUTPUT_TOKENS)
+    dollars = worst_price(spec, 0, most)
+    cost = ", which count as free" if limited and dollars == 0 else _priced(dollars)
+    return f"{spec.name} for {what}, in answers of at most {most:,} tokens{cost}."
 
 
 def _priced(dollars: float | None) -> str:

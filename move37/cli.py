@@ -3,7 +3,6 @@
 import contextlib
 import io
 import json
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from move37 import __version__, interrupts
@@ -61,14 +61,12 @@ def main() -> None:
         _fail(str(error), 2)
     except RunFailed as error:
         _fail(str(error), 1)
-    except BrokenPipeError:  # the reader of our output has gone, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(0) from None
 
 
 def _fail(message: str, status: int) -> NoReturn:
     text = f"move37: {message}"
-    Console(stderr=True).print(text, style="red", highlight=False, markup=False, soft_wrap=True)
+    console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+    console.print(text, style="red", soft_wrap=True)
     raise SystemExit(status)
 
 
@@ -171,6 +169,8 @@ def _session(
     # Imported late: `move37 --help` and `move37 top` need none of it.
     from move37 import asking, presets, session
     from move37.loop import read
+    from move37.research.ledger import BudgetSpent
+    from move37.research.models import ProviderFailed
 
     plan = session.make_plan(
         presets.preset(preset),
@@ -203,6 +203,8 @@ def _session(
                 work.run(team, team)
         except KeyboardInterrupt:
             _fail(session.interrupted(work.plan, opened), 130)
+        except (BudgetSpent, ProviderFailed) as error:
+            raise RunFailed(f"{error}\n{session.stopped(work.plan, opened)}") from None
 
 
 def _reach(words: "Words", console: Console) -> None:
@@ -655,11 +657,12 @@ def doctor(
     if as_json:
         _print_json([fields_of(finding) for finding in findings])
     else:
-        console = Console(highlight=False)
-        for finding in findings:
-            fine = "[green]ok  [/]" if finding.sure else "[yellow]look[/]"
-            mark = fine if finding.fine else "[red]bad [/]"
-            console.print(f"{mark} {finding.what:<14} {finding.told}")
+        table = Table.grid(padding=(0, 1))
+        for one in findings:
+            fine = Text("ok", "green") if one.sure else Text("look", "yellow")
+            mark = fine if one.fine else Text("bad", "red")
+            table.add_row(mark, one.what, Text(one.told))
+        Console().print(table)
     if not all(finding.fine for finding in findings):
         raise SystemExit(1)
 

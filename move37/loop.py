@@ -116,7 +116,7 @@ def discover(
     baselines = len(plan.preset.baselines)
     if plan.preset.ruler and done >= baselines:
         check_ruler(plan.preset.ruler, history.baselines)
-    _judge_late(advisers, history)
+    _judge_late(advisers, history, plan.preset.selection.lag)
     pool = ThreadPoolExecutor(plan.workers, thread_name_prefix="experiment")
     running: deque[tuple[_Experiment, Future[list[Record]]]] = deque()
     # Each program that is read makes thousands of nodes, which go without the collector: it would
@@ -148,13 +148,17 @@ def discover(
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _judge_late(advisers: Advisers, history: History) -> None:
-    """Asks for the judgement of the newest experiment, which a kill may have prevented."""
-    newest = history.experiment(history.border - 1)
-    if newest and newest[-1].provenance.model:
-        late = advisers.judge(newest, history.until(newest[0].experiment))
-        if late is not None:
-            history.add_judgement(late)
+def _judge_late(advisers: Advisers, history: History, lag: int) -> None:
+    """Asks for the judgements that a kill or a spent limit has prevented.
+
+    So many of the newest experiments may have been in flight when a limit was met.
+    """
+    for number in range(max(0, history.border - lag), history.border):
+        records = history.experiment(number)
+        if records and records[-1].provenance.model:
+            late = advisers.judge(records, history.until(number))
+            if late is not None:
+                history.add_judgement(late)
 
 
 def read(store: Store, *, judge_share: float | None = None) -> History:

@@ -124,7 +124,7 @@ class Session:
         self._words = words
         self._progress: terminal.Progress | None = None
         # With --json, text for people goes to the other stream.
-        self.console = Console(stderr=as_json, highlight=False)
+        self.console = Console(stderr=as_json, highlight=False, emoji=False)
         self.history = history
 
     @property
@@ -262,9 +262,9 @@ class Session:
         if self._words.arguments:
             from move37.asking import forecast  # late: an offline run needs none of it
 
-            asked = forecast(self._words, self.store.calls(), proposals)
+            asked = forecast(self._words, self.store.calls(), proposals, done=self.done)
             if asked:
-                self._say(escape("Asked: " + "\n       ".join(asked)))
+                self._say(escape("Asks:  " + "\n       ".join(asked)))
         if preset.ruler:
             r = preset.ruler
             self._say(
@@ -287,6 +287,9 @@ class Session:
             best = next((row for row in rows if not row.is_baseline), None)
             where = _arguments(self.plan, self.store)
             self.console.print(f"\nStore   {self.store.path}\nReport  {report}")
+            if self._words.replay:
+                told = f"Models  replayed from {self._words.replay}: nobody was asked"
+                self.console.print(Text(told), soft_wrap=True)
             if spent := costs(self.store.calls()):
                 from move37.research.team import unread  # late: an offline run needs none of it
 
@@ -472,10 +475,13 @@ def _run_arguments(plan: Plan, store: Store) -> str:
 
 def interrupted(plan: Plan, store: Store) -> str:
     """Returns what to say when a run was stopped by its user."""
+    return f"{stopped(plan, store)}; the same command goes on from there"
+
+
+def stopped(plan: Plan, store: Store) -> str:
+    """Returns how far a run came that has not ended, and where that is kept."""
     done = len({record.experiment for record in store.records()})
     baselines = len(plan.preset.baselines)
     told = terminal.how_far(done, plan.experiments, baselines)
     told += f" (and {baselines} baselines)" if done >= baselines else ""
-    return (
-        f"stopped after {told}: they are kept in {store.path}; the same command goes on from there"
-    )
+    return f"stopped after {told}: they are kept in {store.path}"

@@ -398,7 +398,7 @@ def fallbacks_list(fallbacks: Sequence[Fallback]) -> Text:
         more = len(experiments) - EXPERIMENTS_SHOWN
         told.append(f"\n  {role:<{ROLE_WIDTH}}  {model}\n")
         told.append(f"      in {newest}{f' and {more} before' if more > 0 else ''}: ", "bold")
-        told.append(reason, "dim")
+        told.append(" ".join(reason.split()), "dim")
     return told
 
 
@@ -607,16 +607,16 @@ def summary(records: Sequence[Record], rows: Sequence[Row], cold: Sequence[int])
     proposed = [r for r in last.values() if not r.candidate.proposal.is_baseline]
     ends = Counter(type(record.outcome).__name__ for record in proposed)
     lines = [
-        f"{len(proposed)} proposals: {ends['Measured']} measured, {ends['Rejected']} refused, "
-        f"{ends['Crashed']} crashed."
+        f"{len(proposed)} proposal{'s' * (len(proposed) != 1)}: {ends['Measured']} measured, "
+        f"{ends['Rejected']} refused, {ends['Crashed']} crashed."
     ]
-    refused: dict[str, list[str]] = {}
+    refused: dict[str, Counter[int]] = {}
     for record in records:
         if not isinstance(record.outcome, Measured):
             reason = getattr(record.outcome, "check", "a crash")
-            refused.setdefault(reason, []).append(str(record.experiment))
+            refused.setdefault(reason, Counter())[record.experiment] += 1
     if refused:
-        told = "; ".join(f"{why} in {', '.join(where)}" for why, where in refused.items())
+        told = "; ".join(f"{why} in {_places(where)}" for why, where in refused.items())
         lines.append(f"Programs refused on the way, by check and experiment: {told}.")
     mine = [row for row in rows if not row.is_baseline]
     without = [row for row in mine if row.experiment in cold]
@@ -627,6 +627,11 @@ def summary(records: Sequence[Record], rows: Sequence[Row], cold: Sequence[int])
             f"of {len(bred)} bred from the pool {max(r.fitness for r in bred):+.2f}."
         )
     return "\n".join(lines)
+
+
+def _places(experiments: Counter[int]) -> str:
+    """Returns 8, 10 (3 times), in the order in which they came."""
+    return ", ".join(f"{n}{f' ({k} times)' * (k > 1)}" for n, k in experiments.items())
 
 
 def panel(text: str, title: str) -> Panel:

@@ -251,6 +251,14 @@ class Player:
         name = self._choices.get((role, dice))
         if name is None:
             return draw()
+        return self._named(name, role, specs)
+
+    def check(self, specs: Sequence[ModelSpec]) -> None:
+        """Raises InputError unless the models that were chosen play the same roles now."""
+        for role, name in {(role, name) for (role, _), name in self._choices.items()}:
+            self._named(name, role, specs)
+
+    def _named(self, name: str, role: str, specs: Sequence[ModelSpec]) -> ModelSpec:
         for spec in specs:
             if spec.name == name and spec.plays(role):
                 return spec

@@ -563,6 +563,9 @@ def _reach(spec: ModelSpec, access: Access, timeout_seconds: float) -> Reach:
         lost = _refuses_key(answer)
         return Reach(spec.name, False, f"{told}: {_which_key(spec)}" if lost else told, lost=lost)
     told = f"answers {'to its key' if key else 'without a key'}"
+    if data is None:  # a page, as some servers have for every path
+        told += ", but with no list of models: look at its address, which ends in /v1 for most"
+        return Reach(spec.name, True, told, listed=False)
     names = _listed(data)
     # An endpoint that lists qwen:latest or claude-1-20260131 serves it without that as well.
     listed = not names or spec.model in names | {re.sub(SUFFIX, "", name) for name in names}

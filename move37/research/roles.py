@@ -13,6 +13,7 @@ from move37.research import shortening
 from move37.research.answers import Unusable, read_object
 from move37.research.cassette import Player, Recorder, silent
 from move37.research.chooser import Payoff, choose
+from move37.research.ledger import BudgetSpent
 from move37.research.models import LanguageModels, ModelSpec, ProviderFailed, Reply
 
 MAX_OUTPUT_TOKENS = 8_000  # hidden reasoning is among them
@@ -117,6 +118,8 @@ class Asker:
                 except Unusable as error:
                     reason = str(error)
                     told = again(reply, reason)
+        except BudgetSpent:  # nobody was asked; the next proposal meets it, and stops the run
+            return None
         except RunFailed as error:  # the next proposal meets the same, and stops the run
             reason = str(error)
             if isinstance(error, ProviderFailed):

@@ -5,6 +5,7 @@ import itertools
 import json
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -242,6 +243,17 @@ def test_a_model_that_was_chosen_and_is_not_there_is_told(tmp_path: Path) -> Non
         recorder.choose("judge", "0/7/0", lambda: OTHER)
     with pytest.raises(InputError, match="expected openai:gpt-6 among the models"):
         Player(tmp_path / "tape").choose("judge", "0/7/0", lambda: SPEC, [SPEC])
+
+
+def test_models_that_play_other_roles_than_were_recorded_are_told_before_they_are_asked(
+    tmp_path: Path,
+) -> None:
+    with Recorder(Scripted([]), tmp_path / "tape", scrub) as recorder:
+        recorder.choose("judge", "0/7/0", lambda: OTHER)
+    player = Player(tmp_path / "tape")
+    player.check([SPEC, OTHER])
+    with pytest.raises(InputError, match="expected openai:gpt-6 among the models"):
+        player.check([SPEC, replace(OTHER, roles=("analyst",))])
 
 
 def test_that_a_model_was_not_asked_any_more_is_recorded(tmp_path: Path) -> None:

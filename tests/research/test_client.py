@@ -505,9 +505,11 @@ def test_a_google_model_whose_key_is_refused_is_lost() -> None:
     assert (found.lost, found.told) == (True, told)
 
 
-def test_a_list_that_is_nested_too_deeply_is_no_list() -> None:
-    found = reach(Step("[" * 200_000))
-    assert (found.fine, found.listed) == (True, True)
+@pytest.mark.parametrize("page", ["<html>Welcome</html>", "[" * 200_000])
+def test_a_page_is_no_list_of_models(page: str) -> None:
+    found = reach(Step(page))
+    assert (found.fine, found.listed, found.lost) == (True, False, False)
+    assert ", but with no list of models: " in found.told
 
 
 def test_a_model_without_a_name_is_not_listed() -> None:

@@ -16,6 +16,7 @@ from move37.records import Brief, Candidate, Lesson, Measured, Proposal, Record,
 from move37.research.analyst import analyse
 from move37.research.answers import Unusable, read_object
 from move37.research.cassette import Player, Recorder
+from move37.research.ledger import BudgetSpent
 from move37.research.lessons import MOST_LESSONS
 from move37.research.models import LanguageModels, ModelSpec, Reply, parse_model
 from move37.research.novelty_judge import Ideas
@@ -302,7 +303,7 @@ def test_a_lesson_is_the_computed_one_if_two_answers_cannot_be_read(play: Start)
 def test_a_lesson_is_the_computed_one_if_the_budget_is_spent(play: Start) -> None:
     played = analyst(play, said(text="It keeps.", weakness="x"), max_tokens=10)
     assert played.team.analyse([CHILD], HISTORY) == analyse([CHILD], HISTORY)
-    assert "0 of 10 tokens are spent" in played.kept.fallbacks()[0].reason
+    assert not played.kept.fallbacks()  # nobody was asked
     assert not played.server.requests
 
 
@@ -555,6 +556,23 @@ def test_a_judgement_that_a_kill_prevented_is_asked_for_when_the_run_goes_on(las
         run(Killed(USEFUL, last), store=store, kept=kept)
     assert last == len(store.experiments) - 1
     assert last not in [one.experiment for one in kept.judgements()]
+    run(Script(USEFUL), store=store, kept=kept)
+    assert kept.judgements() == calm.judgements()
+
+
+class Spent(Script):
+    """Has no budget left for the judge."""
+
+    def ask(self, spec: ModelSpec, system: str, prompt: str, **options: Any) -> Reply:
+        if options["role"] == "judge":
+            raise BudgetSpent("$0")
+        return super().ask(spec, system, prompt, **options)
+
+
+def test_judgements_that_a_spent_limit_prevented_are_asked_for_when_the_run_goes_on() -> None:
+    calm, kept, store = run(Script(USEFUL))[1], Kept(), Memory()
+    run(Spent(USEFUL), store=store, kept=kept)
+    assert (kept.judgements(), kept.fallbacks()) == ([], [])
     run(Script(USEFUL), store=store, kept=kept)
     assert kept.judgements() == calm.judgements()
 
