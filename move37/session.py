@@ -235,6 +235,7 @@ class Session:
         baselines = max(0, len(preset.baselines) - self.done)
         proposals = plan.experiments - max(self.done, len(preset.baselines))
         tasks = ", ".join(budget.task for budget in preset.budgets)
+        waits = self._words.arguments and not self._words.replay
         todo = f"{baselines} baselines x {len(preset.seeds)} seeds, " if baselines else ""
         self._say(f"[bold]move37[/] {preset.name}: {preset.summary}")
         if self.done:
@@ -250,7 +251,8 @@ class Session:
             f"      One mixer, one seed: {cost.seed_seconds:.0f} s of a core here.\n"
             f"      All together: about {cost.core_seconds:,.0f} core-seconds, "
             f"{terminal.duration(cost.wall_seconds)} with {plan.workers} "
-            f"worker{'s' * (plan.workers > 1)}."
+            f"worker{'s' * (plan.workers > 1)}"
+            f"{', and what the models take' if waits else ''}."
         )
         size = preset.budgets[0].model
         lengths = ", ".join(str(budget.length) for budget in preset.budgets)
@@ -321,7 +323,7 @@ class Session:
                 why = outcome.stage if isinstance(outcome, Crashed) else why
                 endings[why] = endings.get(why, 0) + 1
         told = ", ".join(f"{count} at {why!r}" for why, count in sorted(endings.items()))
-        raise RunFailed(f"none of {self._proposals()} proposals could be measured: {told}")
+        raise RunFailed(f"no proposal of {self._proposals()} could be measured: {told}")
 
     def _proposals(self) -> int:
         return self.done - len(self.plan.preset.baselines)

@@ -329,7 +329,8 @@ def experiment_page(
                 f"{row.verdict}"
                 if row
                 else ""
-            ),
+            )
+            + _unmeasured(last),
             style="dim",
         ),
         Text(),
@@ -355,12 +356,21 @@ def experiment_page(
     return Group(*parts)
 
 
+def _unmeasured(last: Record) -> str:
+    if isinstance(last.outcome, Rejected):
+        return f", refused ({last.outcome.check})"
+    return ", crashed" if isinstance(last.outcome, Crashed) else ""
+
+
 def _ending(record: Record) -> str:
-    if isinstance(record.outcome, Measured):
+    name, outcome = record.candidate.proposal.name, record.outcome
+    if isinstance(outcome, Measured):
         seeds = ", ".join(str(seed) for seed in record.provenance.seeds)
-        what = f"measured with seed {seeds}" if seeds else _passed(record.outcome)
-        return f"{record.candidate.proposal.name} {what}"
-    return f"{record.candidate.proposal.name} {failure(record)}"
+        return f"{name} {f'measured with seed {seeds}' if seeds else _passed(outcome)}"
+    told = failure(record)
+    if isinstance(outcome, Rejected) and outcome.evidence in (c.evidence for c in outcome.checks):
+        told = f"refused ({outcome.check})"  # the table below it says why
+    return f"{name} {told}"
 
 
 def checks_table(checks: Sequence[CheckResult]) -> Table:

@@ -264,7 +264,7 @@ def test_a_run_in_which_nothing_was_measured_fails_and_says_why(tmp_path: Path) 
             pass
     done = move37("run", "--preset", "smoke", "--experiments", "2", "--store", str(path))
     assert done.returncode == 1
-    assert "none of 2 proposals could be measured: 6 at 'causality'" in done.stderr
+    assert "no proposal of 2 could be measured: 6 at 'causality'" in done.stderr
 
 
 def test_an_experiment_that_is_not_there_is_refused(store: Path) -> None:

@@ -7,10 +7,11 @@ import pytest
 from rich.console import Console
 
 from move37 import terminal
-from move37.records import Fallback
+from move37.records import CheckResult, Fallback, Record, Rejected
 from move37.research.ledger import CostRow
 from move37.research.models import Asking
 from move37.terminal import Progress, costs_table, fallbacks_list, how_far, spent
+from tests.search.builders import crashed, rejected
 
 LONG = "http://a-machine-with-a-long-name.example.org:8000/v1#a-model-with-a-long-name-30b-instruct"
 ASKS = Asking("asks", "researcher", "openai:x", 7)
@@ -159,3 +160,29 @@ def test_what_was_spent_is_told_in_a_line(
     rows: list[CostRow], limits: tuple[float | None, int | None], words: str
 ) -> None:
     assert spent(rows, *limits) == words
+
+
+# ---------------------------------------------------------------- an experiment
+
+
+def page(record: Record) -> str:
+    console = Console(file=io.StringIO(), width=100, color_system=None)
+    with console.capture() as shown:
+        console.print(terminal.experiment_page([record], None, None, []))
+    return shown.get()
+
+
+def test_the_page_of_a_refused_experiment_says_so_above_and_its_evidence_once() -> None:
+    outcome = Rejected("causality", "seen", (CheckResult("causality", "failed", "seen", 0.1),))
+    shown = page(replace(rejected("Echo"), outcome=outcome))
+    assert ", refused (causality)" in shown.split("\n")[1]
+    assert shown.count("seen") == 1
+
+
+def test_a_refusal_without_a_table_has_its_evidence_beside_it() -> None:
+    told = "refused (novelty): the same program"
+    assert told in page(replace(rejected("Echo"), outcome=Rejected("novelty", "the same program")))
+
+
+def test_the_page_of_a_crash_says_so_above() -> None:
+    assert ", crashed" in page(crashed("Echo")).split("\n")[1]
