@@ -646,12 +646,13 @@ def test_a_limit_of_dollars_ends_the_run_before_anything_is_spent(
     store: Path, tmp_path: Path, model: Server
 ) -> None:
     path = Path(shutil.copy(store, tmp_path / "store.sqlite"))
+    named = f"{model.url}#scripted,input=1,output=2,roles=researcher+engineer"
     # What is known of a call beforehand fits, the whole of it does not.
-    limit = ("--model", f"{model.url}#scripted,input=1,output=2", "--max-dollars", "0.034")
+    limit = ("--model", named, "--max-dollars", "0.034")
     done = run_smoke(path, "--experiments", "7", *limit)
     assert done.returncode == 1
     assert "--max-dollars leaves no room: $0.0000 of $0.0340 are spent" in done.stderr
-    assert "stopped after 1 of 2 proposals" in done.stderr
+    assert "stopped after 6 of 7 proposals (and 5 baselines): they are kept in" in done.stderr
     assert model.requests == []
     assert same_records(path, store)
 
