@@ -255,7 +255,7 @@ class Player:
 
     def check(self, specs: Sequence[ModelSpec]) -> None:
         """Raises InputError unless the models that were chosen play the same roles now."""
-        for role, name in {(role, name) for (role, _), name in self._choices.items()}:
+        for role, name in sorted({(role, name) for (role, _), name in self._choices.items()}):
             self._named(name, role, specs)
 
     def _named(self, name: str, role: str, specs: Sequence[ModelSpec]) -> ModelSpec:
