@@ -17,7 +17,7 @@ from move37.research.novelty import repeats
 from move37.research.novelty_judge import Ideas
 from move37.research.syntax import fingerprint
 from move37.results import find, results
-from move37.search.board import Board
+from move37.search.board import Board, _greatest
 from move37.search.fitness import Form, Scale, Unscaled
 from move37.search.leaderboard import leaderboard, row_of
 from move37.search.pool import ranked
@@ -108,6 +108,17 @@ def test_a_board_has_the_scale_and_the_ranks_that_all_records_give(seed: int, fo
         told = [row.id for row in leaderboard(whole.until(border), form)]
         assert told == slowly(before, form)
         assert [row.id for row in leaderboard(before, form, most=3)] == told[:3]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_greatest_are_those_of_a_whole_sort_and_those_equal_to_the_last(seed: int) -> None:
+    dice = np.random.default_rng(seed)
+    keys = [dice.integers(0, 3, 40).astype(float) for _ in range(3)]
+    most, places = int(dice.integers(1, 45)), np.arange(40)
+    rows = [tuple(key[place] for key in keys) for place in places]
+    last = sorted(rows, reverse=True)[:most][-1]
+    kept = _greatest(places, most, keys)
+    assert sorted(kept) == [place for place in places if rows[place] >= last]
 
 
 @pytest.mark.parametrize("seed", range(3))

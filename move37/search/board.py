@@ -87,9 +87,7 @@ class Board:
         if form == "paper":
             tied = value = value + judged / 3
         places = np.flatnonzero(failed == 0) if parents else np.arange(self._count)
-        if len(places) > most:
-            least = np.partition(tied[places], len(places) - most)[len(places) - most]
-            places = places[tied[places] >= least]
+        places = _greatest(places, most, (tied, judged, value))
         # The last key counts first; of equals, the older.
         order = np.lexsort((-places, value[places], judged[places], tied[places]))[::-1]
         return [int(place) for place in places[order][:most]]
@@ -105,6 +103,21 @@ class Board:
     def _column(self, column: "array[float]") -> np.ndarray:
         # A copy: an array that is looked into cannot grow.
         return np.array(column[: self._count])
+
+
+def _greatest(places: np.ndarray, most: int, keys: Sequence[np.ndarray]) -> np.ndarray:
+    """Returns the places that may be among the greatest, by the first key, and of equals by the
+    next: no more of them than `most`, but for equals by all keys."""
+    sure = []
+    for key in keys:
+        if len(places) <= most:
+            break
+        values = key[places]
+        least = np.partition(values, len(values) - most)[len(values) - most]
+        sure.append(places[values > least])
+        most -= len(sure[-1])
+        places = places[values == least]
+    return np.concatenate([*sure, places])
 
 
 class _Kept:
