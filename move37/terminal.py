@@ -350,6 +350,9 @@ def experiment_page(
     if lesson:
         parts += [Text(), Text("Lesson", style="bold"), Text(lesson.text)]
         parts.append(Text(f"Next: {lesson.weakness}", style="dim"))
+        if row:
+            told = "+- is of one task alone, at 95 %; verdicts are corrected for all tried."
+            parts.append(Text(told, style="dim"))
     if judgement:
         parts += [Text(), Text("Judgement", style="bold"), Text(_judged(judgement))]
     parts += [Text(), Text("Program", style="bold")]

@@ -8,10 +8,12 @@ from rich.console import Console
 
 from move37 import terminal
 from move37.records import CheckResult, Fallback, Record, Rejected
+from move37.research.analyst import analyse
 from move37.research.ledger import CostRow
 from move37.research.models import Asking
+from move37.search.leaderboard import leaderboard
 from move37.terminal import Progress, costs_table, fallbacks_list, how_far, spent
-from tests.search.builders import crashed, rejected
+from tests.search.builders import baselines, crashed, record, rejected
 
 LONG = "http://a-machine-with-a-long-name.example.org:8000/v1#a-model-with-a-long-name-30b-instruct"
 ASKS = Asking("asks", "researcher", "openai:x", 7)
@@ -186,3 +188,13 @@ def test_a_refusal_without_a_table_has_its_evidence_beside_it() -> None:
 
 def test_the_page_of_a_crash_says_so_above() -> None:
     assert ", crashed" in page(crashed("Echo")).split("\n")[1]
+
+
+def test_the_page_of_a_measured_experiment_says_of_what_its_intervals_are() -> None:
+    records = [*baselines(), record("Echo", loss_gain=0.03)]
+    row = next(row for row in leaderboard(records) if row.name == "Echo")
+    lesson = analyse(records[-1:], records[:-1])
+    console = Console(file=io.StringIO(), width=100, color_system=None)
+    with console.capture() as shown:
+        console.print(terminal.experiment_page(records[-1:], lesson, row, []))
+    assert "+- is of one task alone, at 95 %" in shown.get()
