@@ -592,19 +592,19 @@ def submit(
     known = presets.preset(preset)
     text = _text_of(file)
     words = agents.Words(motivation, name, parent, agent)
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, emoji=False)
+    begun = set[str]()
+
+    def watch(_: int, mixer: str, stage: str) -> None:
+        status.update(Text(f"{mixer}: {stage}" if mixer else stage))
+        if not console.is_terminal and mixer and mixer not in begun:  # a status is for terminals
+            begun.add(mixer)
+            console.print(f"measuring {mixer}", markup=False, soft_wrap=True)
+
     try:
         with _lab(sandbox, console) as lab, console.status("starting the lab ...") as status:
-            done = agents.submit(
-                known,
-                agents.place_of(known, store),
-                text,
-                words,
-                lab,
-                lambda experiment, mixer, stage: status.update(
-                    Text(f"{mixer}: {stage}" if mixer else stage)
-                ),
-            )
+            place = agents.place_of(known, store)
+            done = agents.submit(known, place, text, words, lab, watch)
     except KeyboardInterrupt:
         _fail("stopped: nothing of the program is recorded; the same command starts again", 130)
     history = History(done.everything, [done.lesson])

@@ -270,7 +270,8 @@ class Progress:
         head = Text(f"  {how_far(self._done, self._total, self._baselines)}", style="bold")
         if self._left is not None:
             left = max(0.0, self._left - (time.monotonic() - self._told_at))
-            head.append(f"   about {duration(left)} left", style="dim")
+            if left >= 1 or not self._asked:  # how long a model takes is not known
+                head.append(f"   about {duration(left)} left", style="dim")
         if self._best:
             head.append(f"   best: {self._best}")
         stages = sorted(self._stages.copy().items())[: self._workers]

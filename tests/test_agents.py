@@ -345,6 +345,7 @@ def test_submit_takes_a_program_through_the_lab_and_shows_it(path: Path) -> None
     assert done.returncode == 0, done.stderr
     for part in ("experiment 5", "by me", "It shifts.", "Lesson", "Program", "class "):
         assert part in done.stdout
+    assert done.stderr.splitlines() == ["measuring ShiftsTokens"]
     again = move37("submit", str(HONEST), "--motivation", "It shifts.", *there)
     assert again.returncode == 1
     assert "the same program as" in again.stdout

@@ -21,11 +21,11 @@ WAITS = Asking("waits", "researcher", "openai:x", 7, 20.0, "429 rate limited")
 ENDS = Asking("ends", "researcher", "openai:x", 7)
 
 
-def told(*events: Asking, is_terminal: bool) -> str:
+def told(*events: Asking, is_terminal: bool, left_seconds: float | None = None) -> str:
     """What stands there after these events."""
     file = io.StringIO()
     console = Console(file=file, force_terminal=is_terminal, width=100, color_system=None)
-    progress = Progress(console, baselines=5, done=5, total=8, workers=1, left_seconds=None)
+    progress = Progress(console, baselines=5, done=5, total=8, workers=1, left_seconds=left_seconds)
     progress.watch(7, "", "propose")
     for event in events:
         progress.asked(event)
@@ -56,6 +56,19 @@ def test_a_model_that_is_asked_is_shown_though_as_many_others_work_as_there_are_
     text = told(ASKS._replace(experiment=9), is_terminal=True)
     assert "7  ...: propose" in text
     assert "   9  researcher asks openai:x" in text
+
+
+def test_where_models_alone_are_waited_for_no_time_is_left_to_tell() -> None:
+    assert " left" not in told(ASKS, is_terminal=True, left_seconds=0.0)
+
+
+@pytest.mark.parametrize("events", [(), (ASKS, ENDS)])
+def test_time_is_left_to_tell_where_no_model_is_asked(events: tuple[Asking, ...]) -> None:
+    assert "about 0 s left" in told(*events, is_terminal=True, left_seconds=0.0)
+
+
+def test_the_time_of_trainings_is_told_while_a_model_is_asked() -> None:
+    assert "about 60 s left" in told(ASKS, is_terminal=True, left_seconds=60.4)
 
 
 def test_a_file_is_told_of_a_long_wait_in_a_line() -> None:
