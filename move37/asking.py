@@ -16,7 +16,13 @@ from move37.research import judge, roles
 from move37.research.cassette import Player, Recorder
 from move37.research.chooser import Payoff
 from move37.research.client import Client, reachable
-from move37.research.ledger import Ledger, estimate_tokens, told_dollars, worst_price
+from move37.research.ledger import (
+    Ledger,
+    estimate_tokens,
+    sum_dollars,
+    told_dollars,
+    worst_price,
+)
 from move37.research.models import (
     ROLES,
     Access,
@@ -123,8 +129,8 @@ def forecast(words: Words, calls: Sequence[Call], proposals: int, *, done: int) 
         asked = len({call.experiment for call in spent})
         bound = "at most " if any(call.is_worst_case for call in spent) else ""
         tokens = sum(call.input_tokens + call.output_tokens for call in spent) / asked
-        known = [call.dollars for call in spent if call.dollars is not None]
-        each = sum(known) / asked if len(known) == len(spent) else None
+        dollars = sum_dollars(spent)
+        each = None if dollars is None else dollars / asked
         more = None if each is None else each * proposals
         told.append(
             f"Until now a proposal took {bound}{tokens:,.0f} tokens in the mean{_priced(each)}: "

@@ -12,7 +12,7 @@ the estimate or ignores max_output_tokens; its count is taken, and the next call
 
 import math
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -263,14 +263,15 @@ def costs(calls: Iterable[Call]) -> list[CostRow]:
             input_tokens=sum(call.input_tokens for call in group),
             output_tokens=sum(call.output_tokens for call in group),
             seconds=math.fsum(call.seconds for call in group),
-            dollars=_sum_dollars(group),
+            dollars=sum_dollars(group),
             worst_cases=sum(call.is_worst_case for call in group),
         )
         for (role, model), group in sorted(groups.items())
     ]
 
 
-def _sum_dollars(calls: list[Call]) -> float | None:
+def sum_dollars(calls: Sequence[Call]) -> float | None:
+    """Returns what calls cost together; None if the price of one is not known."""
     if any(call.dollars is None for call in calls):
         return None
     return sum(_nanos(call.dollars) for call in calls) / NANO
