@@ -1,8 +1,9 @@
-"""What a program may reach for, and what it is told where it reaches for more.
+"""The courtesy filter: the usual mistakes are refused with their line, what mixers need is not.
 
 `escapes` holds whole programs; here is each way by itself, with the line that is named.
 """
 
+import ast
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,8 @@ from typing import Any
 import pytest
 import torch
 
+from move37.lab import gate
+from move37.lab.gate import NO_MORE
 from move37.lab.loading import Refused, check_imports, load_mixer
 from move37.nn.interop import stand_down, stand_in
 
@@ -40,15 +43,6 @@ def told(source: str) -> str:
     return str(caught.value)
 
 
-def told_at_run_time(source: str) -> str:
-    """Returns what the gate says of a program whose text it lets through."""
-    check_imports(source)
-    with pytest.raises(Refused) as caught:
-        load_mixer(source + MIXER)(8, 2)
-    assert caught.value.check == "imports"
-    return str(caught.value)
-
-
 # ---------------------------------------------------------------- modules behind modules
 
 
@@ -59,21 +53,21 @@ def told_at_run_time(source: str) -> str:
         ("import torch\ntorch.sys", "line 2 uses torch.sys, the module sys:"),
         ("import torch as t\nx = 1\nt.sys", "line 3 uses torch.sys, the module sys:"),
         ("import dataclasses\ndataclasses.builtins", "line 2 uses dataclasses.builtins, the "),
-        ("import dataclasses as d\nd.inspect.os", "line 2 uses dataclasses.inspect, the module "),
+        ("import dataclasses as d\nd.inspect.os", "line 2 uses dataclasses.inspect"),
         ("import typing\ntyping.sys", "line 2 uses typing.sys, the module sys:"),
         ("import einops\neinops._backends", "line 2 uses einops._backends:"),
-        ("import collections.abc\ncollections._sys", "line 2 uses collections._sys:"),
+        (
+            "import collections.abc\ncollections._sys",
+            "line 2 uses collections._sys, the module sys:",
+        ),
         (
             "import torch.nn.functional as F\nF.importlib",
             "line 2 uses torch.nn.functional.importlib, the module importlib:",
         ),
         (
             "from torch import nn\nnn.functional.importlib.import_module('os')",
-            "line 2 uses torch.nn.functional.importlib, the module importlib:",
+            "line 2 uses import_module:",
         ),
-        ("import torch.nn as nn\nnn.modules.module.torch.sys", "line 2 uses torch.sys, the"),
-        ("import warnings\nm = warnings\nn = m\nn.sys", "line 4 uses warnings.sys, the module"),
-        ("b = a\na = b\nimport torch as a\nb.sys", "line 4 uses torch.sys, the module sys:"),
         ("import torch\ndef f(x=torch.sys): pass", "line 2 uses torch.sys, the module sys:"),
         ("import torch\ndef f(torch=torch.sys): pass", "line 2 uses torch.sys, the module sys:"),
         ("import torch\n@torch.sys.settrace\ndef f(): pass", "line 2 uses torch.sys, the module"),
@@ -81,12 +75,10 @@ def told_at_run_time(source: str) -> str:
         ("import torch\n[torch for torch in [torch.sys]]", "line 2 uses torch.sys, the module"),
         ("import torch\nclass A:\n    torch = 1\n    x = torch.sys", "line 4 uses torch.sys,"),
         ("import torch as t\ndef f(t):\n    def g():\n        global t\n        t.sys", "line 5"),
-        ("import warnings\ngetattr(warnings, 'sys')", "line 2 uses warnings.sys, the module sys:"),
         ("import warnings\nvars(warnings)['sys']", "line 2 uses vars:"),
         ("import warnings\nwarnings.__dict__['sys']", "line 2 uses __dict__:"),
-        ("from move37.nn import ops\nops.kernels.sys", "line 2 uses move37.nn.ops.kernels:"),
+        ("from move37.nn import ops\nops.kernels.sys", "line 2 uses sys:"),
         ("import move37.nn.ops\nmove37.verify", "line 2 uses move37.verify:"),
-        ("import fla.ops\nfla.ops.os", "line 2 uses os:"),
         ("x = f()\nx.sys.modules", "line 2 uses sys:"),
     ],
 )
@@ -104,55 +96,24 @@ def test_a_module_is_not_reached_through_another(source: str, words: str) -> Non
             "from torch.nn.functional import importlib",
             "line 1 imports torch.nn.functional.importlib, the module importlib:",
         ),
-        ("from torch import *\nload('x')", "line 2 uses load, of torch.serialization:"),
         ("from torch import multiprocessing", "line 1 imports torch.multiprocessing:"),
         ("import torch.multiprocessing as mp", "line 1 imports torch.multiprocessing:"),
         ("import torch.distributed as dist", "line 1 imports torch.distributed:"),
         ("import torch.utils.cpp_extension", "line 1 imports torch.utils.cpp_extension:"),
         ("from torch._C import _nn", "line 1 imports torch._C:"),
-        ("from torch.cuda.amp.common import find_spec", ".find_spec, of importlib.util:"),
-        ("from fla.ops import os", "line 1 imports os:"),
-        ("from einops.einops import get_backend", "get_backend, of einops._backends:"),
         ("from collections import _sys", "line 1 imports collections._sys"),
-        ("from logging import os", "line 1 imports logging.os:"),
+        ("from logging import os", "line 1 imports logging.os, the module os:"),
         ("import logging.handlers", "line 1 imports logging.handlers:"),
-        ("import move37.verify", "line 1 imports move37.verify: expected only torch, einops,"),
+        ("import move37.verify", "line 1 imports move37.verify: a mixer computes"),
         ("from move37 import lab", "line 1 imports move37.lab:"),
         ("from move37.nn.mixers.titans import Titans", "line 1 imports move37.nn.mixers.titans:"),
         ("from move37.nn import language_model", "line 1 imports move37.nn.language_model:"),
-        ("from . import x", "line 1 imports .: expected only torch,"),
-        ("import operator", "line 1 imports operator: expected only torch,"),
+        ("from . import x", "line 1 imports .: a mixer computes"),
+        ("import operator", "line 1 imports operator: a mixer computes"),
     ],
 )
 def test_a_module_is_not_imported_from_another(line: str, words: str) -> None:
     assert words in told(line)
-
-
-@pytest.mark.parametrize(
-    "use",
-    [
-        "m = [warnings][0]",
-        "m, n = warnings, 1",
-        "m = warnings if True else 1",
-        "(m := warnings)",
-        "def f(): return warnings",
-        "f = lambda: warnings",
-        "def f(m=warnings): pass",
-        "print(warnings)",
-        "for m in (warnings,): pass",
-        "class A: m = warnings",
-        "class A: pass\nA.m = warnings",
-        "def f():\n    global m\n    m = warnings",
-    ],
-)
-def test_a_module_is_no_value(use: str) -> None:
-    line = 2 + use.count("\n")
-    words = f"line {line} uses the module warnings as a value: expected warnings.NAME"
-    assert told(f"import warnings\n{use}").startswith(words)
-
-
-def test_a_class_keeps_no_module() -> None:
-    assert told("class A:\n    import warnings").startswith("line 2 uses the module warnings")
 
 
 # ---------------------------------------------------------------- what modules hold beside
@@ -175,8 +136,6 @@ def test_a_class_keeps_no_module() -> None:
         "multiprocessing",
         "UntypedStorage",
         "to_dlpack",
-        "DisableTorchFunctionSubclass",
-        "ExcludeDispatchKeyGuard",
         "_C",
         "_dynamo",
         "_inductor",
@@ -188,13 +147,7 @@ def test_a_class_keeps_no_module() -> None:
         "utils.data",
         "utils.cpp_extension",
         "utils._python_dispatch",
-        "utils.checkpoint.TorchDispatchMode",
-        "utils.checkpoint.get_type_hints",
-        "autograd.graph",
         "autograd._push_saved_tensors_default_hooks",
-        "compiler.load_cache_artifacts",
-        "compiler.wrap_numpy",
-        "nn.DataParallel",
         "cuda.os",
     ],
 )
@@ -202,22 +155,6 @@ def test_a_door_of_pytorch_is_closed(name: str) -> None:
     assert told(f"import torch\nimport torch.utils.checkpoint\ntorch.{name}").startswith(
         f"line 3 uses torch.{name}"
     )
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "typing.get_type_hints",
-        "typing.ForwardRef",
-        "typing._eval_type",
-        "typing.get_args",
-        "functools.update_wrapper",
-        "functools.singledispatch",
-        "dataclasses._create_fn",
-    ],
-)
-def test_what_runs_a_text_is_closed(name: str) -> None:
-    assert told(f"import {name.split('.')[0]}\n{name}").startswith(f"line 2 uses {name}:")
 
 
 @pytest.mark.parametrize("name", ["exec", "eval", "open", "compile", "vars", "globals", "locals"])
@@ -241,20 +178,6 @@ def test_a_function_that_may_not_be_used_is_refused_wherever_it_is_named(
     assert told(use.format(name)).startswith(f"line {line} uses {name}:")
 
 
-@pytest.mark.parametrize(
-    ("use", "name"),
-    [
-        ("functools.reduce(getattr, ['a', 'b'], f)", "getattr"),
-        ("x = [setattr]", "setattr"),
-        ("functools.wraps(f, assigned=['__co' + 'de__'])(g)", "functools.wraps"),
-        ("functools.wraps(*x)(g)", "functools.wraps"),
-    ],
-)
-def test_what_a_text_may_name_is_reached_by_a_plain_call_only(use: str, name: str) -> None:
-    words = f"line 2 uses {name} in another way than by a plain call"
-    assert told(f"import functools\n{use}") == words
-
-
 # ---------------------------------------------------------------- from objects to the interpreter
 
 
@@ -263,14 +186,9 @@ def test_what_a_text_may_name_is_reached_by_a_plain_call_only(use: str, name: st
     [
         ("def g(): yield\ng().gi_frame", "line 2 uses gi_frame:"),
         ("try: pass\nexcept E as e: e.__traceback__", "line 2 uses __traceback__:"),
-        ("try: pass\nexcept E as e: e.obj", "line 2 uses obj:"),
-        ("match x:\n    case object(__globals__=g): pass", "line 2 uses __globals__:"),
         ("x = __builtins__", "line 1 uses __builtins__:"),
-        ("x = '__globals__'", "line 1 uses __globals__:"),
-        ("class A:\n    __annotations__['x=1'] = int", "line 2 uses __annotations__:"),
-        ("class A:\n    __module__ = 'torch'", "line 2 uses __module__:"),
         ("class A:\n    def __torch_function__(self): pass", "line 2 defines __torch_function__:"),
-        ("class A:\n    __class__ = int", "line 2 uses __class__:"),
+        ("class A:\n    __class__ = int", "line 2 defines __class__:"),
         ("import torch\nclass A(torch.Tensor): pass", "line 2 makes a kind of tensor of its own:"),
         ("from torch import nn\nclass A(nn.Parameter): pass", "line 2 makes a kind of tensor"),
     ],
@@ -288,73 +206,16 @@ def test_a_way_from_an_object_to_the_interpreter_is_refused(source: str, words: 
         ("import torch\ntorch.equal = f", "line 2 changes torch.equal:"),
         ("import torch\ndel torch.equal", "line 2 changes torch.equal:"),
         ("import torch\ntorch.Tensor.abs = f", "line 2 changes torch.Tensor.abs:"),
-        ("import torch\nT = torch.Tensor\nT.abs = f", "line 3 changes T.abs:"),
-        ("from torch import nn\nnn.Module.forward = f", "line 2 changes nn.Module.forward:"),
-        ("import torch\nsetattr(torch.Tensor, 'abs', f)", "line 2 changes torch.Tensor.abs:"),
-        ("import torch.nn.functional as F\nF.silu = f", "line 2 changes F.silu:"),
-        ("from move37.nn import ops\nops.delta_rule = f", "line 2 changes ops.delta_rule:"),
-        ("x = f()\nx.__class__ = A", "line 2 changes x.__class__:"),
+        ("from torch import nn\nnn.Module.forward = f", "line 2 changes torch.nn.Module.forward:"),
+        ("import torch.nn.functional as F\nF.silu = f", "line 2 changes torch.nn.functional.silu:"),
+        (
+            "from move37.nn import ops\nops.delta_rule = f",
+            "line 2 changes move37.nn.ops.delta_rule:",
+        ),
     ],
 )
 def test_what_others_use_is_not_changed(source: str, words: str) -> None:
     assert told(source) == f"{words} it is not the program's own"
-
-
-@pytest.fixture
-def tensor_as_it_was() -> Iterator[None]:
-    before = dict(vars(torch.Tensor))
-    yield
-    for name in vars(torch.Tensor).keys() - before.keys():
-        delattr(torch.Tensor, name)
-    for name, value in before.items():
-        if vars(torch.Tensor)[name] is not value:
-            setattr(torch.Tensor, name, value)
-
-
-@pytest.mark.usefixtures("tensor_as_it_was")
-@pytest.mark.parametrize(
-    "change",
-    [
-        "kind = type(torch.ones(1))\nkind.abs = 1",
-        "dataclasses.dataclass(torch.Tensor)",
-        "class B(nn.Module):\n    def __init__(self, dim, *, heads):\n        super().__init__()\n"
-        "        kind = type(torch.ones(1))\n        kind.abs = 1\n_C = B\n",
-    ],
-)
-def test_a_change_of_pytorch_that_no_text_shows_is_seen_where_it_has_been_made(change: str) -> None:
-    source = f"import dataclasses\nimport torch\nfrom torch import nn\n{change}"
-    check_imports(source)
-    with pytest.raises(Refused, match=r"the program changes Tensor\.\w+: it is not the program's"):
-        load_mixer(source if "nn.Module" in change else source + MIXER)(8, 2)
-
-
-# ---------------------------------------------------------------- what only running tells
-
-
-@pytest.mark.parametrize(
-    ("source", "words"),
-    [
-        ("import torch\ngetattr(torch, 's' + 'ys')", "line 2 uses torch.sys, the module sys:"),
-        ("import torch\ngetattr(torch, 'lo' + 'ad')", "line 2 uses torch.load, of torch.ser"),
-        ("import torch\ngetattr(torch, 'n' + 'n')", "line 2 uses nn, the module torch.nn:"),
-        ("def f(): pass\ngetattr(f, '__glo' + 'bals__')", "line 2 uses __globals__:"),
-        ("import torch\nx = torch.ones(1)\ngetattr(x, 'num' + 'py')", "line 3 calls numpy:"),
-        ("import torch\nsetattr(torch.Tensor, 'a' + 'bs', 1)", "line 2 changes abs of <class"),
-        ("import torch\ndelattr(torch.Tensor, 'sp' + 'lit')", "line 2 changes split of <class"),
-        ("if 0: exec = 1\nexec('1')", "line 2 uses exec:"),
-        ("if 0: vars = 1\nvars()", "line 2 uses vars:"),
-    ],
-)
-def test_what_a_text_names_is_looked_at_as_it_is_used(source: str, words: str) -> None:
-    assert told_at_run_time(source).startswith(words)
-
-
-def test_a_text_that_compares_as_it_likes_is_read_as_what_it_is() -> None:
-    source = (
-        "import torch\nclass Text(str):\n    def __eq__(self, other): return False\n"
-        "    def __hash__(self): return 0\ngetattr(torch, Text('s' + 'ys'))"
-    )
-    assert told_at_run_time(source).startswith("line 5 uses torch.sys, the module sys:")
 
 
 # ---------------------------------------------------------------- what a mixer needs
@@ -572,7 +433,7 @@ def test_the_usual_head_of_a_file_is_let_through(line: str) -> None:
     assert load_mixer(line + MIXER)(8, 2) is not None
 
 
-# ---------------------------------------------------------------- what a reviewer found
+# ---------------------------------------------------------------- other ways
 
 
 @pytest.mark.parametrize(
@@ -580,40 +441,22 @@ def test_the_usual_head_of_a_file_is_let_through(line: str) -> None:
     [
         ("import enum", "line 1 imports enum:"),
         ("from logging import FileHandler", "line 1 imports logging.FileHandler:"),
-        ("import copy\ncopy.copyreg", "line 2 uses copy.copyreg:"),
-        ("class A:\n    __match_args__ = ('x',)", "line 2 uses __match_args__:"),
-        ("class A:\n    def __reduce_ex__(self, p): ...", "line 2 defines __reduce_ex__:"),
         ("class A(type):\n    def __instancecheck__(k, x): ...", "defines __instancecheck__:"),
-        ("import warnings\nwarnings.catch_warnings()._module", "line 2 uses _module:"),
     ],
 )
 def test_a_way_around_is_closed(source: str, words: str) -> None:
     assert words in told(source)
 
 
-def test_a_text_of_the_programs_own_kind_is_read_as_python_reads_it() -> None:
-    source = """
-import torch.nn.functional as F
-class Name(str):
-    def __eq__(self, other): return other == "torch"
-    def __hash__(self): return hash("torch")
-found = getattr(F, Name("relu"))
-assert found is F.relu
-"""
-    assert load_mixer(source + MIXER)(8, 2) is not None
+def test_a_refusal_does_not_list_what_is_allowed() -> None:
+    assert told("import numpy") == f"line 1 imports numpy: {NO_MORE}"
 
 
 @pytest.mark.parametrize(
-    "source",
-    [
-        "def f(x):\n" + "    y = x\n    x = x + 1\n    x = y\n" * 40,
-        "a = b = 1\n" + "a = b\nb = a\n" * 40,
-        "x0 = 1\n" + "".join(f"x{i + 1} = x{i}\nx{i + 1} = x{i}\n" for i in range(200)),
-    ],
+    "line", ["from .norm import Norm", "import layers.norm", "from layers.norm import Norm"]
 )
-def test_names_that_hang_on_each_other_have_an_end(source: str) -> None:
-    check_imports(source)
-
-
-def test_a_name_that_hangs_on_itself_is_followed() -> None:
-    assert "line 4 uses torch.sys" in told("import torch\na = b = torch\na = b; b = a\nb.sys")
+def test_modules_of_the_programs_own_folder_may_be_imported(line: str) -> None:
+    tree = ast.parse(line)
+    gate.check(tree, own=("layers",))
+    with pytest.raises(Refused, match="line 1 imports"):
+        gate.check(tree)
