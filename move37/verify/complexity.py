@@ -101,7 +101,8 @@ def _subquadratic(subject: Subject) -> CheckResult:
                 if work.unknown:
                     told = f"the cost of {', '.join(sorted(work.unknown))} is not known"
                     return failed("sub-quadratic", told)
-            if grown := _first_grown(subject, way, counted, ("flops", "elements", "calls")):
+            kinds = ("flops", "elements", "calls")
+            if grown := first_grown(counted, kinds, _counter(subject, way), way.batch):
                 told = f"{grown.told} ({way}){_where(subject, grown, way)}"
                 return failed("sub-quadratic", told)
     (short, before), (long, after) = counted[0], counted[-1]
@@ -132,7 +133,9 @@ def _memory(subject: Subject) -> CheckResult:
                 raise
             saved = False  # torch.func within a forward allows no such count
             counted += _count(subject, way, [(length, Work()) for length in lengths])
-        if grown := _first_grown(subject, way, counted, ("allocated", "saved")):
+        if grown := first_grown(
+            counted, ("allocated", "saved"), _counter(subject, way, saved=saved)
+        ):
             return failed("memory", grown.told + _where(subject, grown, way))
     (short, before), (long, after) = counted[0], counted[-1]
     if not after.saved:
@@ -168,18 +171,34 @@ def _ways(subject: Subject) -> Iterator[tuple[_Way, Sequence[tuple[int, ...]]]]:
     yield _Way("train"), _stages(subject)
 
 
-def _first_grown(
-    subject: Subject, way: _Way, counted: Sequence[tuple[int, Work]], kinds: Sequence[str]
-) -> "_Growth | None":
+# Returns the work at a length.
+CountAt = Callable[[int], Work]
+
+
+def first_grown(
+    counted: Sequence[tuple[int, Work]], kinds: Sequence[str], count: CountAt, rows: int = 1
+) -> "Growth | None":
+    """Returns what grows first by more than is allowed, and goes on growing at greater lengths.
+
+    `counted` holds lengths and the work there, shortest first; `count` returns the work at others.
+    """
     for (short, before), (long, after) in pairwise(counted):
         for kind in kinds:
-            grown = _grown(before, after, kind, short, long, way.batch)
-            if grown and not _stops_growing(subject, way, grown, after):
+            grown = _grown(before, after, kind, short, long, rows)
+            if grown and not _stops_growing(count, grown, after, rows):
                 return grown
     return None
 
 
-def _stops_growing(subject: Subject, way: _Way, grown: "_Growth", at: Work) -> bool:
+def _counter(subject: Subject, way: _Way, *, saved: bool = False) -> CountAt:
+    def count(length: int) -> Work:
+        ((_, work),) = _count(subject, way, [(length, Work())], saved=saved)
+        return work
+
+    return count
+
+
+def _stops_growing(count: CountAt, grown: "Growth", at: Work, rows: int) -> bool:
     """Says whether the same kind of work of all operators stops growing at longer inputs.
 
     Each doubling of a square doubles it again; what fills a window grows by less each time. What
@@ -189,12 +208,11 @@ def _stops_growing(subject: Subject, way: _Way, grown: "_Growth", at: Work) -> b
     factor = grown.factor ** (1 / math.log2(grown.long / grown.short))
     while 2 * length <= MOST_DOUBLED and last.allocated.total() <= MOST_FOLLOWED:
         try:
-            ((length, work),) = _count(
-                subject, way, [(2 * length, Work())], saved=grown.kind == "saved"
-            )
+            work = count(2 * length)
         except Exception:  # noqa: BLE001  mostly of memory: what grew stands
             return False
-        now = _most_growth(last, work, grown.kind, length, way.batch)
+        length *= 2
+        now = _most_growth(last, work, grown.kind, length, rows)
         if now <= DOUBLED_GROWTH:
             return True
         if now > FALLS * factor:
@@ -218,7 +236,7 @@ def _rows(kind: str, batch: int) -> int:
     return 1 if kind == "calls" else batch
 
 
-class _Growth(NamedTuple):
+class Growth(NamedTuple):
     """What grows by more than is allowed, between which lengths, and by how much per token."""
 
     kind: str
@@ -231,7 +249,7 @@ class _Growth(NamedTuple):
 
 def _grown(
     before: Work, after: Work, kind: str, short: int, long: int, batch: int
-) -> _Growth | None:
+) -> Growth | None:
     """Returns the operator that exceeds what is allowed by most, if one does."""
     found, most = None, 0.0
     rows = _rows(kind, batch)
@@ -245,11 +263,11 @@ def _grown(
             if then:
                 told += f": {now / then:.2f} times, {GROWTH} allowed"
             hint = HINT if name in OF_SLICES else ""
-            found = _Growth(kind, now / then if then else math.inf, name, short, long, told + hint)
+            found = Growth(kind, now / then if then else math.inf, name, short, long, told + hint)
     return found
 
 
-def _where(subject: Subject, grown: _Growth, way: _Way) -> str:
+def _where(subject: Subject, grown: Growth, way: _Way) -> str:
     """Says at which line of the program it grows most, as "; line 12: y = f(x)", if it is known.
 
     What was found stands, whatever goes wrong in this second count.
@@ -261,7 +279,7 @@ def _where(subject: Subject, grown: _Growth, way: _Way) -> str:
     return f"; {line}" if line else ""
 
 
-def _line_that_grows(subject: Subject, grown: _Growth, way: _Way) -> str:
+def _line_that_grows(subject: Subject, grown: Growth, way: _Way) -> str:
     lengths, calls = (grown.short, grown.long), 0
     saved = grown.kind == "saved"
     for backward in (False, True):  # which line an operator is the gradient of is dear to know
