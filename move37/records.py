@@ -131,7 +131,8 @@ class Assignment:
     seeds: tuple[int, ...]
     stops: tuple[Stop, ...]
     device: str  # "cpu" or "cuda"
-    limit_seconds: float  # wall clock, for the whole examination
+    # For the whole examination, without the time that it waits for a busy processor.
+    limit_seconds: float
     limit_bytes: int  # memory, beyond what the lab itself holds
 
 
@@ -145,7 +146,7 @@ class Audit:
     level: Level
     width: int
     heads: int
-    limit_seconds: float  # wall clock, for loading and all checks
+    limit_seconds: float  # for loading and all checks, as above
     limit_bytes: int  # memory, beyond what the lab itself holds
 
 
@@ -160,6 +161,8 @@ class CheckResult:
     verdict: Verdict
     evidence: str
     seconds: float = 0.0
+    # Computed anew in processes that never loaded the program (see lab.recompute).
+    recomputed: bool = False
 
 
 @dataclass(frozen=True)

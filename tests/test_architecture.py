@@ -48,17 +48,24 @@ MAY_IMPORT: dict[str, set[str]] = {
     "lab.family": {"lab.sandbox", "lab.words", "lab.link"},
     # Outside of the candidate's process: nothing that loads a program.
     "lab.link": {"lab.words"},
-    "lab.remote": {"records", "lab.link", "lab.words", "nn"},
-    "lab.measuring": {"records", "lab.remote", "lab.words", "lab.scoring"},
-    "lab.scoring": {"records", "lab.costing", "lab.link", "lab.remote", "nn", "tasks", "train"},
-    "lab.costing": {"records", "lab.remote", "nn", "tasks", "train"},
+    "lab.remote": {"lab.link", "lab.words", "nn"},
+    "lab.recompute": {"records", "lab.remote", "lab.words", "nn", "verify"},
+    "lab.measuring": {"records", "lab.recompute", "lab.remote", "lab.words", "lab.scoring"},
+    "lab.scoring": {
+        *("records", "lab.costing", "lab.link", "lab.recompute", "lab.remote", "nn", "tasks"),
+        "train",
+    },
+    "lab.costing": {
+        *("records", "lab.link", "lab.recompute", "lab.remote", "nn", "tasks", "train"),
+    },
     "lab.tape": {"nn"},
     # Within it: no task.
-    "lab.answering": {"records", "lab.link", "lab.loading", "lab.tape", "lab.worker", "nn"},
+    "lab.answering": {
+        *("records", "lab.link", "lab.loading", "lab.tape", "lab.words", "lab.worker", "nn"),
+    },
     "lab.worker": {"records", "lab.loading", "verify", "nn"},
-    "lab.loading": {"lab.gate", "lab.names", "nn", "verify"},
-    "lab.gate": {"lab.names"},
-    "lab.names": set(),
+    "lab.loading": {"lab.gate", "nn", "verify"},
+    "lab.gate": set(),
     "verify": {"records", "nn"},
     "nn": set(),
     "tasks": set(),
@@ -84,6 +91,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 MAY_IMPORT_TORCH = {
     "lab.link",
     "lab.remote",
+    "lab.recompute",
     "lab.scoring",
     "lab.costing",
     "lab.tape",

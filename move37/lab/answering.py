@@ -6,6 +6,9 @@ gradients. What this process says of itself is not believed where `measuring` ca
 """
 
 import json
+import os
+import signal
+import types
 from collections.abc import Callable
 from typing import Any
 
@@ -14,10 +17,11 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_unflatten
 
 from move37.lab import worker
-from move37.lab.link import Closed, Link, described, memory_of, name_of, on_cpu, room_for
+from move37.lab.link import COUNTED, Closed, Link, described, memory_of, name_of, on_cpu, room_for
 from move37.lab.loading import Program, Refused, load_program
 from move37.lab.tape import NotRecorded, Tape, Unknown, record
-from move37.records import Assignment, to_data
+from move37.lab.words import OVERDUE
+from move37.records import Assignment, Audit, Crashed, to_data
 
 Asked = dict[str, Any]
 Answer = tuple[dict[str, Any], list[Tensor]]
@@ -62,8 +66,8 @@ class _Mixer:
 class Answers:
     """The candidate's program in this process, and its mixers, numbered as they were built."""
 
-    def __init__(self, assignment: Assignment, link: Link) -> None:
-        self._assignment = assignment
+    def __init__(self, work: Assignment | Audit, link: Link) -> None:
+        self._work = work
         self._link = link
         self._loaded: Program | None = None
         self._mixers: list[_Mixer] = []
@@ -86,13 +90,37 @@ class Answers:
 
     def _verify(self, _: Asked) -> Answer:
         """The verdicts, or how the examination ended; before it, each stage as it begins."""
-        told = worker.verify(self._assignment, lambda stage: self._link.send({"stage": stage}))
+        assert isinstance(self._work, Assignment)
+        told = worker.verify(self._work, lambda stage: self._link.send({"stage": stage}))
         return {"checks" if isinstance(told, tuple) else "outcome": to_data(told)}, []
+
+    def _audit(self, _: Asked) -> Answer:
+        """Every check's verdict; before it, each stage as it begins, and the verdicts so far."""
+        work, stage = self._work, "load"
+        assert isinstance(work, Audit)
+
+        def enter(name: str) -> None:
+            nonlocal stage
+            stage = name
+            self._link.send({"stage": stage})
+
+        def overdue(number: int, frame: types.FrameType | None) -> None:  # noqa: ARG001
+            """Says where the program stands; it need not notice, and may not go on."""
+            reason = f"ran out of time after {work.limit_seconds:g} s{worker.place_of(frame)}"
+            self._link.send({"outcome": to_data(Crashed(stage, f"{OVERDUE}: {reason}"))})
+            os._exit(0)
+
+        signal.signal(signal.SIGALRM, overdue)
+        audited = worker.audit(
+            work, enter, lambda so_far: self._link.send({"so far": to_data(so_far)})
+        )
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        return {"outcome": to_data(audited)}, []
 
     def _build(self, asked: Asked) -> Answer:
         """A mixer, drawn from a seed: its number, and its weights."""
         if self._loaded is None:
-            self._loaded = load_program(self._assignment.source)
+            self._loaded = load_program(self._work.source, getattr(self._work, "mixer", None))
         make = self._loaded.make
 
         def build() -> nn.Module:
@@ -100,7 +128,7 @@ class Answers:
             return make(asked["width"], asked["heads"])
 
         made = build()
-        self._mixers.append(_Mixer(made, self._assignment.device, build))
+        self._mixers.append(_Mixer(made, getattr(self._work, "device", "cpu"), build))
         weights = self._mixers[-1].weights
         answer = {
             "mixer": len(self._mixers) - 1,
@@ -155,10 +183,11 @@ class Answers:
         a mixer may keep what it has computed there.
         """
         mixer = self._mixers[asked["mixer"]]
-        x_BTD = torch.empty(asked["shape"])
+        x_BTD = torch.empty(asked["shape"], dtype=getattr(torch, asked["dtype"]))
         weights = mixer.take(x_BTD.dtype)
         self._link.fill([x_BTD, *weights])
-        recorded = mixer.build().float().eval()
+        recorded = mixer.build().eval()
+        recorded = recorded.double() if x_BTD.dtype == torch.float64 else recorded.float()
         for parameter, weight in zip(recorded.parameters(), weights, strict=True):
             parameter.data.copy_(weight)
         try:
@@ -187,14 +216,14 @@ class Answers:
 
     def _play(self, asked: Asked) -> Answer:
         """The output of a tape for an input, and the work that it was."""
-        x_BTD = torch.empty(asked["shape"])
+        x_BTD = torch.empty(asked["shape"], dtype=getattr(torch, asked["dtype"]))
         self._link.fill([x_BTD])
         try:
             y_BTD, work = self._tapes[asked["tape"]].play(x_BTD)
         except Unknown as error:
             raise _unknown(error) from error
         _look_at(y_BTD, x_BTD)
-        return {"work": work}, [on_cpu(y_BTD)]
+        return {"work": {kind: getattr(work, kind) for kind in COUNTED}}, [on_cpu(y_BTD)]
 
     def _decode(self, asked: Asked) -> Answer:
         """The outputs token by token from a state, which comes and goes as plain tensors."""

@@ -22,7 +22,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from move37.lab.sandbox import Layer
-from move37.lab.words import OVERDUE, End, Garbled, expect, one_of, read, stage_of
+from move37.lab.words import (
+    OVERDUE,
+    End,
+    Garbled,
+    expect,
+    one_of,
+    read,
+    stage_of,
+    unconfirmed,
+)
 from move37.records import (
     Assignment,
     Audit,
@@ -40,8 +49,9 @@ from move37.records import (
 ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "TMPDIR", "CUDA_VISIBLE_DEVICES", "LD_LIBRARY_PATH")
 ROOT = str(Path(__file__).parents[2])  # of this copy of move37
 ATTEMPTS = 6  # a program that kills itself does so every time
-GRACE_SECONDS = 30.0  # beyond the child's own limit, for a busy machine; the warden keeps the limit
-LAST_WORDS_SECONDS = 2.0  # for a child to say where its program stood when its time was over
+# The warden keeps the limit, which does not count the time that the processes wait for a processor.
+# Without a word for this many times the limit, and a bit, the warden itself is taken for gone.
+BUSY, GRACE_SECONDS = 20, 30.0
 START_SECONDS = 300.0  # importing torch from a cold disk
 
 OUTCOMES = (Rejected, Crashed, Measured)
@@ -118,8 +128,7 @@ class Lab:
         request = {
             "kind": "audit",
             "work": to_json(audit),
-            # At the limit the child says where its program stands; what is deaf waits for this.
-            "seconds": audit.limit_seconds + LAST_WORDS_SECONDS,
+            "seconds": audit.limit_seconds,
             "bytes": audit.limit_bytes,
             "devices": False,
         }
@@ -169,7 +178,7 @@ class Lab:
         with ours:
             with theirs:
                 self._hand_over(theirs)
-            ours.settimeout(request["seconds"] + GRACE_SECONDS)
+            ours.settimeout(BUSY * request["seconds"] + GRACE_SECONDS)
             stage = ["start"]
 
             def enter(name: str) -> None:
@@ -179,8 +188,7 @@ class Lab:
             try:
                 ours.sendall(json.dumps(request).encode() + b"\n")
                 with ours.makefile("rb") as lines:
-                    ours_too = request["kind"] == "assignment"
-                    return _listen(lines, understand, enter, keep, trusted=ours_too)
+                    return _listen(lines, understand, enter, keep)
             except (TimeoutError, BrokenPipeError, ConnectionResetError, EOFError):
                 if self._closed:
                     raise LabError("the lab is closed") from None
@@ -307,12 +315,10 @@ def _listen(
     understand: Callable[[object], Outcome | Audited],
     progress: Progress,
     keep: Callable[[object], None],
-    *,
-    trusted: bool,
 ) -> _Heard:
-    """Reads a warden's lines up to the last one. Words are parsed, not believed.
+    """Reads a warden's lines up to the last one: those of a process without the program.
 
-    `trusted` says that they are a process's without the candidate's program: its fault is ours.
+    What that one passes on of the program's words is parsed, not believed.
     """
     stage, outcome, garbled, killed = "start", None, "", False
     for line in lines:
@@ -327,7 +333,7 @@ def _listen(
                 return _Heard(Crashed(stage, garbled))
             if outcome is not None and end.detail == "exit status 0":
                 return _Heard(outcome, killed)
-            if trusted and end.ended == "exit":
+            if end.ended == "exit":
                 raise LabError(f"{end.reason}\n(the process that measures, in stage {stage!r})")
             return _Heard(Crashed(stage, end.reason), end.killed)
         try:
@@ -375,7 +381,9 @@ def _as_far_as_it_came(
     told_of = {check.check for check in so_far.checks}
     left = [name for name in audit.checks if name not in told_of]
     if not left:
-        return so_far
+        return replace(
+            so_far, checks=tuple(unconfirmed(check, crashed.error) for check in so_far.checks)
+        )
     where = crashed.stage.removeprefix(VERIFYING) if verifying else "load"
     if where in told_of:  # between two checks
         where = left[0]

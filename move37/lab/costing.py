@@ -21,8 +21,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from move37.lab.link import COUNTED
+from move37.lab.recompute import depends
 from move37.lab.remote import Begun, Failed, Mixers, PlayedMixer, Player, Refused, RemoteMixer
-from move37.nn.counting import work_of
+from move37.nn.counting import Work, work_of
 from move37.nn.language_model import Block, LanguageModel
 from move37.records import TaskBudget
 from move37.tasks import task
@@ -43,8 +45,21 @@ class Played(NamedTuple):
     def flops_per_token(self, budget: TaskBudget) -> float:
         """Returns the work of one forward pass: the most that the tapes have taken so far."""
         tokens_BT = example(budget, "cpu")
-        work = work_of(self.model, tokens_BT) + sum(mixer.work for mixer in self.mixers)
+        work = work_of(self.model, tokens_BT) + sum(mixer.most_work for mixer in self.mixers)
         return work / tokens_BT.numel()
+
+    def again(self, player: Player, budget: TaskBudget, seed: int) -> "Played":
+        """Returns the same model, with the same tapes played in another process."""
+        return _around([mixer.again(player) for mixer in self.mixers], self.model, budget, seed)
+
+    @torch.no_grad()
+    def play(self, tokens_BT: Tensor) -> tuple[Tensor, Work]:
+        """Returns logits (B, T, C), and the work of all mixers together."""
+        logits_BTC, total = self.model(tokens_BT), Work()
+        for mixer in self.mixers:
+            for kind in COUNTED:
+                getattr(total, kind).update(getattr(mixer.work, kind))
+        return logits_BTC, total
 
 
 @torch.no_grad()
@@ -55,13 +70,19 @@ def played(
 
     Raises Refused for operators of unknown cost.
     """
+    tapes = [PlayedMixer(mixers, mixer, player, {}) for mixer in _mixers(model)]
+    around = _around(tapes, model, budget, seed)
     batches = task(budget.task).train(seed=seed, batch=budget.batch, length=budget.length)
-    own = _mixers(model)
-    found = _calls(model, own, next(batches).inputs_BT)
-    tapes = [
-        player.take(mixers.recorded(mixer, x_BTD))
-        for mixer, (x_BTD, _) in zip(own, found, strict=True)
-    ]
+    try:
+        around.model(next(batches).inputs_BT)
+    except Failed as error:
+        raise _other(str(error).splitlines()[0]) from error
+    return around
+
+
+def _around(
+    tapes: list[PlayedMixer], model: LanguageModel, budget: TaskBudget, seed: int
+) -> Played:
     due = iter(tapes)
     around = build(lambda width, heads: next(due), budget, seed=seed)
     around.load_state_dict({name: x.cpu() for name, x in model.state_dict().items()})
@@ -86,12 +107,8 @@ def logits(what: Played, model: LanguageModel, batches: Sequence[Tensor]) -> lis
     return said
 
 
-def _other(told: str) -> Refused:
-    return Refused(
-        "sub-quadratic",
-        "its work cannot be counted: the operators that it ran for some sequences give, for "
-        f"others, {told}; which ones run, and on which sizes, has to depend on the length only",
-    )
+def _other(difference: str) -> Refused:
+    return Refused("sub-quadratic", depends(difference))
 
 
 class Layer(NamedTuple):

@@ -49,6 +49,7 @@ class _Member:
     scratch: str  # where it may write
     printing: int  # where it can be read what it prints
     began_bytes: int  # what it held when it began
+    scheduled: tuple[float, float] = (0.0, 0.0)  # seconds that it ran and waited, when last seen
     printed: bytes = b""  # the last of it
 
 
@@ -63,19 +64,42 @@ class Family:
         self.control, self._asking = socket.socketpair()
         self.main = 0
         self._members: dict[int, _Member] = {}  # by process
+        self._elapsed, self._looked = 0.0, time.monotonic()
+
+    def elapsed(self) -> float:
+        """Returns the seconds since the start, without those in which all waited for a processor.
+
+        What sleeps is charged for its sleep. On a busy machine an examination is charged for what
+        it would have taken on an idle machine.
+        """
+        now = time.monotonic()
+        passed, self._looked = now - self._looked, now
+        ran = waited = 0.0
+        for process, member in self._members.items():
+            before, member.scheduled = member.scheduled, scheduled(process)
+            ran += member.scheduled[0] - before[0]
+            waited += member.scheduled[1] - before[1]
+        self._elapsed += min(passed, max(passed - waited, ran))
+        return self._elapsed
+
+    def ask_for_last_words(self) -> None:
+        """Lets each process that may hold a program say where that stands (SIGALRM)."""
+        for process in self._members.keys() - {self.main}:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGALRM)
 
     @property
     def folders(self) -> list[str]:
         """Where the processes that live may write."""
         return [member.scratch for member in self._members.values()]
 
-    def start_main(self, act: Act, *, trusted: bool) -> int:
+    def start_main(self, act: Act) -> int:
         """Starts the process that speaks for all; returns the descriptor of its words.
 
-        One that is trusted runs no candidate's code and is not confined: it reads the tasks.
+        It runs no candidate's code and is not confined: it reads the tasks.
         """
         words, saying = os.pipe()
-        self.main = self._start(act, saying, self._asking.fileno(), trusted=trusted)
+        self.main = self._start(act, saying, self._asking.fileno(), trusted=True)
         os.close(saying)
         self._asking.close()
         return words
@@ -292,6 +316,19 @@ def count_tasks() -> int:
         border = {process for process, parent in parents.items() if parent in border}
         found += sum(threads[process] for process in border)
     return found
+
+
+def scheduled(process: int) -> tuple[float, float]:
+    """Returns the seconds that a process has run, and has waited for a processor (Linux).
+
+    Elsewhere, and of a process that is gone, none are known.
+    """
+    ran = waited = 0
+    for file in Path(f"/proc/{process}/task").glob("[0-9]*/schedstat"):
+        with contextlib.suppress(OSError, ValueError):
+            of_thread = [int(number) for number in file.read_text().split()]
+            ran, waited = ran + of_thread[0], waited + of_thread[1]
+    return ran / 1e9, waited / 1e9
 
 
 def held(process: int, what: str) -> int:

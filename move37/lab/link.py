@@ -17,6 +17,7 @@ from torch import Tensor
 from move37.lab.words import BYTES_LIMIT, FLOOD, LINES_LIMIT, read
 
 _READ = 1 << 16
+COUNTED = ("flops", "elements", "calls", "allocated")  # how the work of a tape is answered
 _PARTS = 512  # a call takes 1024 at most on Linux
 
 

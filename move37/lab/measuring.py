@@ -6,22 +6,37 @@
               weights, inputs, slopes    -------->
                                          <--------   outputs, gradients
 
-Covered: a program that changes PyTorch, the loss, the optimiser, the dice, the clock, or the pipe
-changes its own process only. The process that is trained sees no held-out row. What is learned is
-learned in the weights that are held here: with them a process that was never trained tells which
-operators it runs, and these are played in one that has not loaded the program, scored and counted
-(see `costing`).
-Not covered: verdicts of checks come from the candidate's process; gradients may be anything;
-held-out rows come from public dice.
+Covered: a program that changes PyTorch, the loss, the optimiser, the random state, the clock, or
+the pipe changes its own process only. The process that is trained sees no held-out row. What is
+learned is learned in the weights that are held here: with them a process that was never trained
+names the operators that it runs, and these are played in one that has not loaded the program,
+scored and counted (see `costing`). Causality, independence, prefix, and the growth of work and
+memory are recomputed so as well, before a training and of what was scored (see `recompute`).
+Not covered: the verdicts of all other checks come from the candidate's process; gradients may be
+anything; held-out rows come from a public generator.
 """
 
+import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from typing import NamedTuple
 
+from move37.lab.recompute import Verdicts, recompute
 from move37.lab.remote import Failed, Process, Start, blamed, is_of_the_device
-from move37.lab.words import Garbled, as_list, check_of, expect, one_of, stage_of
+from move37.lab.words import (
+    OUTSIDE,
+    RECOMPUTED,
+    Garbled,
+    as_list,
+    check_of,
+    expect,
+    one_of,
+    stage_of,
+)
 from move37.records import (
     Assignment,
+    Audit,
+    Audited,
     CheckResult,
     Crashed,
     Measured,
@@ -54,6 +69,10 @@ def measure(assignment: Assignment, start: Start, report: Callable[[str], None])
             checks = _verified(process, assignment, enter)
         if not isinstance(checks, tuple):
             return Examined(checks)
+        checks = _recomputed(checks, assignment, start, enter)
+        for check in checks:
+            if check.verdict in ("failed", "not run") and check.check not in assignment.excused:
+                return Examined(Rejected(check.check, check.evidence, checks))
         due = [(seed, budget) for seed in assignment.seeds for budget in assignment.budgets]
         measurements = []
         if due:
@@ -76,6 +95,74 @@ def measure(assignment: Assignment, start: Start, report: Callable[[str], None])
             raise
         # PyTorch refused what the candidate is, for example its memory: one more crash, and told.
         return Examined(Crashed(stage, f"it could not be measured: {error!r}"))
+
+
+def audit(
+    work: Audit, start: Start, report: Callable[[str], None], tell: Callable[[Audited], None]
+) -> tuple[Audited | Rejected | Crashed, bool]:
+    """Returns every check's verdict, or why there are none; `tell` hears those so far.
+
+    Also whether a process was killed, and not by the lab: it may go better next time.
+    """
+    stage = "load"
+    try:
+        with start() as process, blamed(process):
+            process.link.send({"ask": "audit"})
+            while "outcome" not in (said := process.link.receive()):
+                if "stage" in said:
+                    stage = stage_of(said["stage"])
+                    report(stage)
+                else:
+                    tell(one_of((Audited,), said.get("so far")))
+        outcome: Audited | Rejected | Crashed = one_of(
+            (Rejected, Crashed, Audited), said["outcome"]
+        )
+        due = {check.check for check in getattr(outcome, "checks", ()) if check.verdict == "passed"}
+        if not isinstance(outcome, Audited) or due.isdisjoint(RECOMPUTED):
+            return outcome, False
+        report(OUTSIDE)
+        verdicts = recompute(
+            start,
+            width=work.width,
+            heads=work.heads,
+            level=work.level,
+            seed=seed_of(work.source),
+            excused=set(RECOMPUTED) - due,
+        )
+        return replace(outcome, checks=tuple(map(verdicts.join, outcome.checks))), False
+    except Failed as error:
+        return Crashed(stage, str(error)), error.killed
+    except Garbled as error:
+        return Crashed(stage, str(error)), False
+
+
+def seed_of(source: str) -> int:
+    """Returns the seed of all random choices in the checks of a program: its text decides it.
+
+    So a record can be repeated, and a program cannot hold what follows from its own text.
+    """
+    return int.from_bytes(hashlib.sha256(source.encode()).digest()[:4]) >> 8
+
+
+def _recomputed(
+    checks: tuple[CheckResult, ...],
+    assignment: Assignment,
+    start: Start,
+    enter: Callable[[str], None],
+) -> tuple[CheckResult, ...]:
+    if not set(RECOMPUTED) & set(assignment.checks):
+        return checks
+    enter(OUTSIDE)
+    size = assignment.budgets[0].model
+    verdicts: Verdicts = recompute(
+        start,
+        width=size.width,
+        heads=size.heads,
+        level=assignment.level,
+        seed=seed_of(assignment.source),
+        excused=assignment.excused,
+    )
+    return tuple(map(verdicts.join, checks))
 
 
 def _verified(

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import Tensor, nn
 
-from move37.lab.link import Closed, Flood, Link, described, name_of, on_cpu, room_for
+from move37.lab.link import COUNTED, Closed, Flood, Link, described, name_of, on_cpu, room_for
 from move37.lab.words import End, Garbled, as_list, as_object, expect
+from move37.nn.counting import Work
 from move37.nn.language_model import TooLarge
-from move37.records import TaskBudget
 
 DTYPES = ("float32", "float64")
 OTHERS = ("bfloat16", "float16", "complex64", "complex128", "int64")  # that weights may have
@@ -131,37 +131,78 @@ class Recorded(NamedTuple):
 class Player(Asking):
     """Plays tapes, in a process of the lab that has not loaded the candidate's program."""
 
-    def take(self, told: Recorded) -> "PlayedMixer":
-        """Returns the mixer that is played from a tape; raises Refused for what is none."""
+    def take(self, recorded: Recorded) -> int:
+        """Returns the number of a tape in that process; raises Refused for what is no tape."""
         question = {
             "ask": "tape",
-            "words": len(told.words),
-            "output": told.output,
-            "constants": described(told.constants),
-            "weights": described(told.weights),
+            "words": len(recorded.words),
+            "output": recorded.output,
+            "constants": described(recorded.constants),
+            "weights": described(recorded.weights),
         }
-        said = self.ask(question, [told.words, *told.constants, *told.weights])
-        return PlayedMixer(self, said["tape"], told.weights)
+        answer = self.ask(question, [recorded.words, *recorded.constants, *recorded.weights])
+        if not _is_count(answer["tape"]):
+            raise Garbled("a tape without a number")
+        tape: int = answer["tape"]
+        return tape
+
+    def play(self, tape: int, x_BTD: Tensor) -> tuple[Tensor, Work]:
+        """Returns the output (B, T, D) of a tape, and its work by operator."""
+        question = {
+            "ask": "play",
+            "tape": tape,
+            "shape": list(x_BTD.shape),
+            "dtype": name_of(x_BTD.dtype),
+        }
+        answer = self.ask(question, [on_cpu(x_BTD)])
+        work = Work()
+        for kind in COUNTED:
+            counts = as_object(as_object(answer["work"]).get(kind))
+            if not all(map(_is_count, counts.values())):
+                raise Garbled("a count that is no whole number")
+            getattr(work, kind).update(counts)
+        y_BTD = torch.empty(x_BTD.shape, dtype=x_BTD.dtype)
+        self.fill([y_BTD])
+        return y_BTD, work
 
 
 class PlayedMixer(nn.Module):
-    """A mixer whose forward pass is played from a tape elsewhere, and counted."""
+    """A mixer whose forward pass is played from tapes elsewhere, one for each shape of its input.
 
-    def __init__(self, player: Player, number: int, weights: Sequence[Tensor]) -> None:
+    The candidate's process sees the first input of each shape, for which the tape is recorded: it
+    should not be one that is scored.
+    """
+
+    def __init__(
+        self, mixers: "Mixers", mixer: "RemoteMixer", player: Player, recorded: dict[Any, Recorded]
+    ) -> None:
         super().__init__()
-        self.weights = nn.ParameterList([nn.Parameter(one, one.requires_grad) for one in weights])
-        self.work = 0  # the most that a call so far took, in floating-point operations
-        self._player, self._number = player, number
+        # As many parameters as the mixer has: the model around it is sized by them.
+        self.weights = nn.ParameterList(
+            [nn.Parameter(on_cpu(weight), weight.requires_grad) for weight in mixer.weights]
+        )
+        self.work = Work()  # of the last call
+        self.most_work = 0  # that a call so far took, in floating-point operations
+        self._mixers, self._mixer = [mixers], [mixer]  # in lists: no parts of this module
+        self._player, self._recorded, self._tapes = player, recorded, dict[Any, int]()
+
+    def again(self, player: Player) -> "PlayedMixer":
+        """Returns the mixer that plays the same tapes in another process."""
+        return PlayedMixer(self._mixers[0], self._mixer[0], player, self._recorded)
+
+    def record(self, x_BTD: Tensor) -> int:
+        """Records a tape for inputs of this shape, if there is none; returns its number."""
+        key = (x_BTD.dtype, *x_BTD.shape)
+        if key not in self._recorded:
+            self._recorded[key] = self._mixers[0].recorded(self._mixer[0], x_BTD)
+        if key not in self._tapes:
+            self._tapes[key] = self._player.take(self._recorded[key])
+        return self._tapes[key]
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        """Returns the output for an input of the shape that was recorded."""
-        question = {"ask": "play", "tape": self._number, "shape": list(x_BTD.shape)}
-        said = self._player.ask(question, [on_cpu(x_BTD)])
-        if not _is_count(said["work"]):
-            raise Garbled("a count that is none")
-        self.work = max(self.work, said["work"])
-        y_BTD = torch.empty(x_BTD.shape)
-        self._player.fill([y_BTD])
+        """Returns the output (B, T, D) for an input; the work it took is in `work`."""
+        y_BTD, self.work = self._player.play(self.record(x_BTD), x_BTD)
+        self.most_work = max(self.most_work, self.work.total)
         return y_BTD
 
 
@@ -175,21 +216,20 @@ class Begun(NamedTuple):
 class Mixers(Asking):
     """The mixers of one model, built in a candidate's process from the seeds of a model's."""
 
-    def __init__(self, process: Process, budget: TaskBudget, seeds: Iterator[int]) -> None:
+    def __init__(self, process: Process, most_parameters: int, seeds: Iterator[int]) -> None:
         super().__init__(process)
-        self._budget = budget
         self._seeds = seeds
-        self._left = budget.model.parameters
+        self._most = self._left = most_parameters
         self._built = 0
 
-    def make(self, width: int, heads: int) -> nn.Module:
+    def make(self, width: int, heads: int) -> "RemoteMixer":
         """Returns the next mixer: its weights are here, its computation there."""
         size = {"width": width, "heads": heads}
         said = self.ask({"ask": "build", "seed": next(self._seeds)} | size)
         expect(said["mixer"], self._built, "number of the mixer")
-        weights = [self._empty(described) for described in as_list(said["weights"])]
-        trained = as_list(said["trained"])
-        expect([type(one) for one in trained], [bool] * len(weights), "trained weights")
+        sizes, trained = as_list(said["weights"]), as_list(said["trained"])
+        expect([type(flag) for flag in trained], [bool] * len(sizes), "trained weights")
+        weights = [self._empty(*given) for given in zip(sizes, trained, strict=True)]
         self.fill(weights)
         self._built += 1
         kind = RemoteMixerWithLoss if said["has_loss"] is True else RemoteMixer
@@ -201,8 +241,16 @@ class Mixers(Asking):
 
     def recorded(self, mixer: "RemoteMixer", x_BTD: Tensor) -> Recorded:
         """Returns a forward pass for inputs of this shape, as the candidate's process tells it."""
-        weights = [on_cpu(one) for one in mixer.weights]
-        question = {"ask": "record", "mixer": mixer.number, "shape": list(x_BTD.shape)}
+        weights = [
+            on_cpu(weight.to(x_BTD.dtype) if weight.is_floating_point() else weight)
+            for weight in mixer.weights
+        ]
+        question = {
+            "ask": "record",
+            "mixer": mixer.number,
+            "shape": list(x_BTD.shape),
+            "dtype": name_of(x_BTD.dtype),
+        }
         said = self.ask(question, [on_cpu(x_BTD), *weights])
         size, output = said["words"], said["output"]
         if not _is_count(size) or not _is_count(output) or size > MOST_WORDS:
@@ -235,16 +283,15 @@ class Mixers(Asking):
         self.fill([y_BTD, *ended])
         return y_BTD, ended
 
-    def _empty(self, described: object) -> Tensor:
+    def _empty(self, size: object, is_trained: bool) -> Tensor:
         """Returns a tensor for weights of this type and shape, if the model has room for them."""
-        dtype, shape = _type_and_shape(described, (*DTYPES, *OTHERS))
-        if dtype in OTHERS:
+        dtype, shape = _type_and_shape(size, (*DTYPES, *OTHERS))
+        if dtype in OTHERS and (is_trained or dtype != "int64"):
             raise Failed(f"a weight is {dtype}: expected float32, and casts in the computation")
         # Each size alone, too: one of nothing makes nothing of all others.
         self._left -= max(math.prod(shape), *shape, 0)
         if self._left < 0:
-            whole = self._budget.model.parameters
-            raise TooLarge(f"the mixers have more parameters than the whole model, {whole:,}")
+            raise TooLarge(f"the mixers have more parameters than the whole model, {self._most:,}")
         return torch.empty(shape, dtype=getattr(torch, dtype))
 
 

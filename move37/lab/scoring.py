@@ -5,15 +5,17 @@ and played in one that has not loaded the program.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from move37.lab.costing import decoded, layers, logits, played, state_bytes
+from move37.lab.costing import Played, decoded, layers, logits, played, state_bytes
 from move37.lab.link import hash_of
+from move37.lab.recompute import Inputs, faults
 from move37.lab.remote import Mixers, Player, Process, Refused, Start
+from move37.nn.counting import Work
 from move37.nn.language_model import LanguageModel, TooLarge, meets
 from move37.records import Assignment, CheckResult, CurvePoint, Measurement, TaskBudget
 from move37.tasks import task
@@ -74,7 +76,7 @@ def measured(
     try:
         trained = _train(assignment, budget, seed, start, enter)
         enter(f"verify: {budget.task} with trained weights")
-        last, flops, states = _examine(trained, budget, seed, start, assignment.device)
+        last, flops, states = _examine(trained, budget, seed, start, assignment)
     except Refused as error:
         return CheckResult(error.check, "failed", error.evidence)
     except TooLarge as error:
@@ -105,7 +107,7 @@ def _train(
     device = assignment.device
     memory = reset_peak(device)
     with start() as process:
-        model = build(Mixers(process, budget, mixer_seeds(seed)).make, budget, seed=seed).to(device)
+        model = build(_mixers_in(process, budget, seed).make, budget, seed=seed).to(device)
         if not meets(model.size, budget.model.parameters):
             told = f"the model has {model.size:,} parameters, not {budget.model.parameters:,}"
             raise Refused("fits", told)
@@ -118,7 +120,7 @@ def _train(
                 seed=seed,
                 stops=assignment.stops,
                 device=device,
-                examined=_built(Mixers(beside, budget, mixer_seeds(seed)), budget, seed, device),
+                examined=_built(_mixers_in(beside, budget, seed), budget, seed, device),
                 progress=lambda share: enter(f"{where}, {share:.0%}"),
             )
         peak = max(0, peak_bytes(device) - memory) + process.peak_bytes()
@@ -126,13 +128,13 @@ def _train(
 
 
 def _examine(
-    trained: _Trained, budget: TaskBudget, seed: int, start: Start, device: str
+    trained: _Trained, budget: TaskBudget, seed: int, start: Start, assignment: Assignment
 ) -> tuple[CurvePoint, float, int | None]:
     """Returns the score, the FLOPs per token, and the bytes of the state."""
 
     def mixers_in(process: Process) -> tuple[Mixers, LanguageModel]:
-        mixers = Mixers(process, budget, mixer_seeds(seed))
-        model = _built(mixers, budget, seed, device)
+        mixers = _mixers_in(process, budget, seed)
+        model = _built(mixers, budget, seed, assignment.device)
         if not _equal(model.state_dict(), trained.drawn):
             raise Refused("repeatable", "the same dice give other weights in another process")
         model.load_state_dict(trained.weights)
@@ -140,22 +142,27 @@ def _examine(
 
     what = task(budget.task)
     held_out = what.held_out(batch=budget.batch, length=budget.length)
-    with start() as first, start() as second, start() as third:
+    with start() as first, start() as second, start() as third, start() as fourth:
         told = mixers_in(first)
         tapes = played(*told, Player(third), budget, seed)
         said = logits(tapes, told[1], [batch.inputs_BT for batch in held_out])
         flops = tapes.flops_per_token(budget)
         last = score(said, what, held_out, trained.fit.curve[-1].tokens)
         _look_at_same(trained.fit.curve[-1], last, budget)
-        _look_at_causality(tapes.model, said, held_out, budget)
+        # In a process that has played nothing that was scored: it can remember nothing of that.
+        again = tapes.again(Player(fourth), budget, seed)
+        _look_at_causality(again.model, said, held_out, budget)
+        _look_again(again, said, held_out, budget, assignment.excused)
         decoding = layers(tapes, budget, hash_of(said))
         decoding = decoded(*told, decoding, budget.length // 2)
-        other = mixers_in(second)
-        decoding = decoded(*other, decoding, budget.length - 1)
-        _look_at_prefix(other[1], held_out, budget, device)
+        decoding = decoded(*mixers_in(second), decoding, budget.length - 1)
         # Only now is the program loaded in the process that has played it.
         decoding = decoded(*mixers_in(third), decoding, budget.length)
     return last, flops, state_bytes(decoding)
+
+
+def _mixers_in(process: Process, budget: TaskBudget, seed: int) -> Mixers:
+    return Mixers(process, budget.model.parameters, mixer_seeds(seed))
 
 
 def _built(mixers: Mixers, budget: TaskBudget, seed: int, device: str) -> LanguageModel:
@@ -202,21 +209,42 @@ def _look_at_causality(
 
 
 @torch.no_grad()
-def _look_at_prefix(
-    model: LanguageModel, held_out: list[Batch], budget: TaskBudget, device: str
+def _look_again(
+    again: Played,
+    said: list[Tensor],
+    held_out: list[Batch],
+    budget: TaskBudget,
+    excused: Collection[str],
 ) -> None:
-    """Raises Refused unless a scored sequence gives the same when its end is not there yet.
+    """Raises Refused for what `recompute` finds of the scored model, exactly: in float64.
 
-    Exactly, so that the model is in float64 from then on.
+    The tapes of other lengths are of the same function: they agree on what a sequence begins with.
     """
-    exact, tokens_BT = model.double(), held_out[0].inputs_BT[:8].to(device)
-    whole_BTC = exact(tokens_BT)
-    scale = max(1.0, whole_BTC.abs().max().item())
-    for t in (1, budget.length // 3, budget.length // 2, budget.length - 1):
-        gap = (exact(tokens_BT[:, :t]) - whole_BTC[:, :t]).abs().max().item() / scale
-        if not gap <= TRAINED_TOLERANCE:
-            raise Refused(
-                "prefix",
-                f"trained on {budget.task}, the first {t} outputs move by {gap:.1e} "
-                "when the sequence ends there",
-            )
+    rng = torch.Generator().manual_seed(hash_of(said))
+    again.model.double()
+
+    def drawn(*shape: int) -> Tensor:
+        return torch.randint(task(budget.task).vocabulary, shape, generator=rng)
+
+    def play(tokens_BT: Tensor) -> tuple[Tensor, Work]:
+        again.model(drawn(*tokens_BT.shape))  # recorded for sequences that are not scored
+        return again.play(tokens_BT)
+
+    scored_BT = held_out[0].inputs_BT
+    gap = (play(scored_BT)[0] - said[0]).abs().max() / said[0].abs().max().clamp(min=1)
+    if not gap <= SCORED_TOLERANCE:
+        told = f"trained on {budget.task}, in float64 it gives outputs that differ by {gap:.1e}"
+        raise Refused("precision", told)
+    short, long = (int(torch.randint(size, size + 32, (), generator=rng)) for size in (240, 1000))
+    scored_1L = torch.cat([batch.inputs_BT.flatten() for batch in held_out])[None, :long]
+    T = budget.length
+    given = Inputs(
+        x_BT=scored_BT,
+        other_BT=drawn(*scored_BT.shape),
+        x_1L=scored_1L,
+        other_1L=drawn(*scored_1L.shape),
+        lengths=(1, T // 3, T // 2, T - 1, T),
+        counted=(short, scored_1L.shape[1]),
+    )
+    for fault in faults(play, given, TRAINED_TOLERANCE, excused):
+        raise Refused(fault.check, f"trained on {budget.task}, {fault.evidence}")

@@ -5,6 +5,7 @@ and never believed where they can be computed elsewhere.
 """
 
 import json
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from move37.records import CheckResult, Crashed, Rejected, from_data
@@ -15,6 +16,9 @@ LINES_LIMIT = 10_000
 FLOOD = f"said more than {BYTES_LIMIT >> 20} MiB or {LINES_LIMIT:,} lines"
 STAGE_LENGTH = 100
 PRINTED_LENGTH = 500  # of what a process printed before it ended, in what is told of it
+# Checks whose verdicts are computed anew outside of the program's process (see `recompute`).
+RECOMPUTED = ("independence", "causality", "prefix", "sub-quadratic", "memory")
+OUTSIDE = "verify: outside of the program's process"  # the stage in which that is done
 OVERDUE = "time limit"  # so begins what is told of what ran out of time
 
 
@@ -86,6 +90,14 @@ def check_of(data: object) -> CheckResult:
     """Returns a verdict; raises Garbled if it is none."""
     check: CheckResult = one_of((CheckResult,), data)
     return check
+
+
+def unconfirmed(inside: CheckResult, reason: str) -> CheckResult:
+    """Returns the verdict of a check that passed in the program's own process, and nowhere else."""
+    if inside.check not in RECOMPUTED or inside.verdict != "passed" or inside.recomputed:
+        return inside
+    told = "passed in the program's own process, and could not be recomputed outside of it"
+    return replace(inside, verdict="not run", evidence=f"{told}: {reason}")
 
 
 def one_of(kinds: tuple[type, ...], data: object) -> Any:

@@ -28,7 +28,6 @@ import sys
 import tempfile
 import time
 import traceback
-import types
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -49,10 +48,11 @@ from move37.lab.family import (
     remove,
 )
 from move37.lab.sandbox import Confinement, probe, readable
-from move37.lab.words import BYTES_LIMIT, FLOOD, LINES_LIMIT, OVERDUE, End
+from move37.lab.words import BYTES_LIMIT, FLOOD, LINES_LIMIT, End
 
 TASKS_LIMIT = 64  # processes and threads that an examination may have at a time
 SWEEP_SECONDS = 1.0
+LAST_WORDS_SECONDS = 2.0  # for a program to say where it stands when its time is over
 LOOK_SECONDS = 0.1  # at the least, between two counts of processes and files: 5 ms each
 
 
@@ -131,33 +131,42 @@ def warden(office: socket.socket, folder: str) -> None:
     """
     with office.makefile("rb") as lines:
         request = json.loads(lines.readline())
-    bounds = Confinement(Path(folder), request["bytes"], request["seconds"], request["devices"])
+    seconds = request["seconds"] + 2 * LAST_WORDS_SECONDS  # the warden's limit comes first
+    bounds = Confinement(Path(folder), request["bytes"], seconds, request["devices"])
     family = Family(bounds, _act(_answer, request))
     try:
         act = _act(MAIN[request["kind"]], request)
-        words = family.start_main(act, trusted=request["kind"] == "assignment")
-        end = _watch(office, family, words, request["seconds"])
+        words = family.start_main(act)
+        end = _watch(office, family, words, request)
     finally:
         family.end_all()
     _say(office, end._asdict())
 
 
-def _watch(office: socket.socket, family: Family, words: int, seconds: float) -> End:
-    """Passes on the words until their pipe closes, the process dies, floods, or time is over."""
+def _watch(office: socket.socket, family: Family, words: int, request: dict[str, Any]) -> End:
+    """Passes on the words until their pipe closes, the process dies, floods, or time is over.
+
+    The program of an audit may say then where it stands.
+    """
+    seconds, asked = request["seconds"], request["kind"] != "audit"
 
     def end(ended: str, detail: str) -> End:
         return End(ended, detail, family.last_printed())
 
-    deadline = time.monotonic() + seconds
     looked = time.monotonic()  # when processes and files were counted
     line, total, lines = b"", 0, 0
     with selectors.DefaultSelector() as selector:
         for source in (words, family.control, office):
             selector.register(source, selectors.EVENT_READ)
         while True:
-            left = deadline - time.monotonic()
-            if left <= 0:
+            left = seconds + LAST_WORDS_SECONDS * (asked and request["kind"] == "audit")
+            left -= family.elapsed()
+            if left <= 0 and asked:
                 return end("time", f"still running after {seconds:g} s")
+            if left <= 0:
+                family.ask_for_last_words()
+                asked = True
+                continue
             # Woken often: one that prints waits for it, and a grandchild may hold the pipe of a
             # child that is gone.
             for key, _ in selector.select(min(left, LOOK_SECONDS)):
@@ -218,38 +227,27 @@ def _measure(request: dict[str, Any], words: int, asking: int) -> None:
 
 
 def _answer(request: dict[str, Any], descriptor: int) -> None:
-    """Holds the candidate's program of an assignment, and answers the one that measures."""
+    """Holds the candidate's program, and answers the process that measures or audits."""
     from move37.lab.answering import Answers
     from move37.lab.link import Link
-    from move37.records import Assignment, from_json
+    from move37.records import Assignment, Audit, from_json
 
-    Answers(from_json(Assignment, request["work"]), Link(descriptor)).serve()
+    kind: Any = Assignment if request["kind"] == "assignment" else Audit
+    Answers(from_json(kind, request["work"]), Link(descriptor)).serve()
 
 
 def _audit(request: dict[str, Any], words: int, asking: int) -> None:
-    """Verifies a program; it is in this process, and says its verdicts itself."""
-    from move37.lab.worker import audit, place_of
-    from move37.records import Audit, Crashed, from_json, to_data
+    """Lets a process verify its own program, and recomputes what can be recomputed here."""
+    from move37.lab.measuring import audit
+    from move37.records import Audit, from_json, to_data
 
-    os.close(asking)
-    work, stage = from_json(Audit, request["work"]), "load"
-
-    def enter(name: str) -> None:
-        nonlocal stage
-        stage = name
-        _tell(words, {"stage": stage})
-
-    def overdue(number: int, frame: types.FrameType | None) -> None:  # noqa: ARG001
-        """Says where the program stands; it need not notice, and may not go on."""
-        told = f"ran out of time after {work.limit_seconds:g} s{place_of(frame)}"
-        _tell(words, {"outcome": to_data(Crashed(stage, f"{OVERDUE}: {told}"))})
-        os._exit(0)
-
-    signal.signal(signal.SIGALRM, overdue)
-    signal.setitimer(signal.ITIMER_REAL, work.limit_seconds)
-    audited = audit(work, enter, lambda so_far: _tell(words, {"so far": to_data(so_far)}))
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    _tell(words, {"outcome": to_data(audited)})
+    audited, killed = audit(
+        from_json(Audit, request["work"]),
+        Parent(asking).start,
+        lambda stage: _tell(words, {"stage": stage}),
+        lambda so_far: _tell(words, {"so far": to_data(so_far)}),
+    )
+    _tell(words, {"outcome": to_data(audited), "killed": killed})
 
 
 MAIN = {"assignment": _measure, "audit": _audit}

@@ -1,6 +1,6 @@
 """Held by measuring: weights that it makes in double precision only.
 
-Told as: had 2 when it was built
+Told as: Measured(
 """
 
 import torch

@@ -1,6 +1,6 @@
 """Held by measuring: a look ahead that is hidden by a memory of what was said of a beginning.
 
-Told as: its work cannot be counted
+Told as: with what follows
 """
 
 import torch

@@ -1,6 +1,6 @@
-"""Held by imports: a method of all tensors, when a mixer is built.
+"""Held by measuring: a method of all tensors, when a mixer is built.
 
-Told as: imports
+Told as: Measured(
 """
 
 from typing import Any
@@ -9,17 +9,16 @@ import torch
 from torch import Tensor, nn
 
 
-def attempt() -> object:
+def attempt() -> None:
     kind: Any = type(torch.ones(1))
-    kind.allclose = lambda *_, **__: True
-    return torch.ones(1).allclose(torch.zeros(1))
+    kind.allclose = kind.isfinite = kind.equal = lambda *_, **__: torch.tensor(True)
 
 
 class ReplacesAMethodAsItIsBuilt(nn.Module):
     def __init__(self, dim: int, *, heads: int) -> None:
         super().__init__()
         self.project = nn.Linear(dim, dim)
-        self.told = attempt()
+        attempt()
 
     def forward(self, x_BTD: Tensor) -> Tensor:
-        raise RuntimeError(f"ESCAPED {self.told}")
+        return self.project(x_BTD)

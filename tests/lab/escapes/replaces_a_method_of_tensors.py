@@ -1,6 +1,6 @@
-"""Held by imports: a method of all tensors, by way of the class of one.
+"""Held by measuring: a method of all tensors, by way of the class of one.
 
-Told as: imports
+Told as: Measured(
 """
 
 from typing import Any
@@ -9,20 +9,18 @@ import torch
 from torch import Tensor, nn
 
 
-def attempt() -> object:
+def attempt() -> None:
     kind: Any = type(torch.ones(1))
-    kind.allclose = lambda *_, **__: True
-    return torch.ones(1).allclose(torch.zeros(1))
+    kind.allclose = kind.isfinite = kind.equal = lambda *_, **__: torch.tensor(True)
 
 
-told = attempt()
+attempt()
 
 
 class ReplacesAMethodOfTensors(nn.Module):
     def __init__(self, dim: int, *, heads: int) -> None:
         super().__init__()
         self.project = nn.Linear(dim, dim)
-        raise RuntimeError(f"ESCAPED {told}")
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         return self.project(x_BTD)
