@@ -525,6 +525,10 @@ class AuditPage:
         checking = sum(check.seconds for check in audited.checks)
         told += f"; {seconds:.0f} s, {checking:.0f} of them for the checks; "
         told += f"{self._audit.level} level"
+        outside = [check.check for check in audited.checks if check.recomputed]
+        if outside:
+            told += f"\nComputed outside of the program's process: {', '.join(outside)}. "
+            told += "The rest is that process's own word."
         if audited.printed_lines:
             lines = "line" if audited.printed_lines == 1 else "lines"
             told += f"\nThe program printed {audited.printed_lines:,} {lines}."

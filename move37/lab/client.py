@@ -22,16 +22,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from move37.lab.sandbox import Layer
-from move37.lab.words import (
-    OVERDUE,
-    End,
-    Garbled,
-    expect,
-    one_of,
-    read,
-    stage_of,
-    unconfirmed,
-)
+from move37.lab.words import OVERDUE, End, Garbled, expect, one_of, read, stage_of
 from move37.records import (
     Assignment,
     Audit,
@@ -381,9 +372,7 @@ def _as_far_as_it_came(
     told_of = {check.check for check in so_far.checks}
     left = [name for name in audit.checks if name not in told_of]
     if not left:
-        return replace(
-            so_far, checks=tuple(unconfirmed(check, crashed.error) for check in so_far.checks)
-        )
+        return so_far
     where = crashed.stage.removeprefix(VERIFYING) if verifying else "load"
     if where in told_of:  # between two checks
         where = left[0]

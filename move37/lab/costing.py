@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from move37.lab.link import COUNTED
 from move37.lab.recompute import depends
 from move37.lab.remote import Begun, Failed, Mixers, PlayedMixer, Player, Refused, RemoteMixer
-from move37.nn.counting import Work, work_of
+from move37.nn.counting import Work, bytes_of, work_of
 from move37.nn.language_model import Block, LanguageModel
 from move37.records import TaskBudget
 from move37.tasks import task
@@ -137,7 +137,7 @@ def decoded(
     for mixer, layer in zip(_mixers(model), before, strict=True):
         begun = _decoded(mixers, mixer, layer, until)
         # The last state of all is handed to nobody: it may be told smaller than it is.
-        most = max(layer.state_bytes, _bytes(begun.state) if begun else 0)
+        most = max(layer.state_bytes, bytes_of(begun.state) if begun else 0)
         found.append(layer._replace(begun=begun, state_bytes=most))
     return found
 
@@ -155,7 +155,7 @@ def _decoded(mixers: Mixers, mixer: RemoteMixer, layer: Layer, until: int) -> Be
     sizes_1T = sizes_1T.clamp(min=layer.y_1TD.abs().amax(dim=-1).median())
     gap_1T = (y_1TD - expected_1TD).abs().amax(dim=-1) / sizes_1T.clamp(min=1e-6)
     if not gap_1T.max() <= DECODED_TOLERANCE:
-        told_of = f", from a state of {_bytes(layer.begun.state):,} bytes," if since else ""
+        told_of = f", from a state of {bytes_of(layer.begun.state):,} bytes," if since else ""
         raise Refused(
             "decoding",
             f"with trained weights{told_of} the outputs token by token move by {gap_1T.max():.1e}",
@@ -166,10 +166,6 @@ def _decoded(mixers: Mixers, mixer: RemoteMixer, layer: Layer, until: int) -> Be
 def state_bytes(found: Sequence[Layer]) -> int | None:
     """Returns the bytes of the states of one sequence; None if a mixer does not offer to decode."""
     return total([None if one.begun is None else one.state_bytes for one in found])
-
-
-def _bytes(tensors: Sequence[Tensor]) -> int:
-    return sum(one.numel() * one.element_size() for one in tensors)
 
 
 def _mixers(model: LanguageModel) -> list[RemoteMixer]:

@@ -17,7 +17,7 @@ anything; held-out rows come from a public generator.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -104,7 +104,20 @@ def audit(
 
     Also whether a process was killed, and not by the lab: it may go better next time.
     """
-    stage = "load"
+    stage, verdicts = "load", None
+
+    def joined(so_far: Audited) -> Audited:
+        """Returns the verdicts with those from outside, which are asked for when they are due."""
+        nonlocal verdicts
+        due = [check for check in so_far.checks if check.check in RECOMPUTED]
+        if verdicts is None and any(check.verdict == "passed" for check in due):
+            report(OUTSIDE)
+            verdicts = _outside(work, work.width, work.heads, work.checks, start)
+            report(stage)
+        if verdicts is None:
+            return so_far
+        return replace(so_far, checks=tuple(map(verdicts.join, so_far.checks)))
+
     try:
         with start() as process, blamed(process):
             process.link.send({"ask": "audit"})
@@ -113,27 +126,28 @@ def audit(
                     stage = stage_of(said["stage"])
                     report(stage)
                 else:
-                    tell(one_of((Audited,), said.get("so far")))
+                    tell(joined(one_of((Audited,), said.get("so far"))))
         outcome: Audited | Rejected | Crashed = one_of(
             (Rejected, Crashed, Audited), said["outcome"]
         )
-        due = {check.check for check in getattr(outcome, "checks", ()) if check.verdict == "passed"}
-        if not isinstance(outcome, Audited) or due.isdisjoint(RECOMPUTED):
-            return outcome, False
-        report(OUTSIDE)
-        verdicts = recompute(
-            start,
-            width=work.width,
-            heads=work.heads,
-            level=work.level,
-            seed=seed_of(work.source),
-            excused=set(RECOMPUTED) - due,
-        )
-        return replace(outcome, checks=tuple(map(verdicts.join, outcome.checks))), False
+        return joined(outcome) if isinstance(outcome, Audited) else outcome, False
     except Failed as error:
         return Crashed(stage, str(error)), error.killed
     except Garbled as error:
         return Crashed(stage, str(error)), False
+
+
+def _outside(
+    work: Assignment | Audit, width: int, heads: int, asked: Collection[str], start: Start
+) -> Verdicts:
+    return recompute(
+        start,
+        width=width,
+        heads=heads,
+        level=work.level,
+        seed=seed_of(work.source),
+        excused=set(RECOMPUTED) - set(asked),
+    )
 
 
 def seed_of(source: str) -> int:
@@ -154,14 +168,8 @@ def _recomputed(
         return checks
     enter(OUTSIDE)
     size = assignment.budgets[0].model
-    verdicts: Verdicts = recompute(
-        start,
-        width=size.width,
-        heads=size.heads,
-        level=assignment.level,
-        seed=seed_of(assignment.source),
-        excused=assignment.excused,
-    )
+    asked = set(assignment.checks) - set(assignment.excused)
+    verdicts = _outside(assignment, size.width, size.heads, asked, start)
     return tuple(map(verdicts.join, checks))
 
 

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from move37.lab.remote import Failed, Mixers, PlayedMixer, Player, Refused, Start
-from move37.lab.words import RECOMPUTED, unconfirmed
+from move37.lab.words import RECOMPUTED
 from move37.nn.counting import Work
 from move37.records import CheckResult, Level
 from move37.verify.complexity import first_grown
@@ -91,7 +91,7 @@ def faults(
         return works[length]
 
     counts = {"sub-quadratic": ("flops", "elements", "calls"), "memory": ("allocated",)}
-    for check in counts.keys() - set(excused):
+    for check in [name for name in counts if name not in excused]:
         counted = [(length, count(length)) for length in given.counted]
         if grown := first_grown(counted, counts[check], count):
             yield Fault(check, grown.told)
@@ -141,7 +141,8 @@ class Verdicts:
         if inside.check not in RECOMPUTED or inside.verdict != "passed":
             return inside
         if self.reason:
-            return unconfirmed(inside, self.reason)
+            told = f"passed in the program's own process, and not outside of it: {self.reason}"
+            return replace(inside, verdict="not run", evidence=told)
         if inside.check in self._evidence:
             told = f"recomputed outside of the program's process: {self._evidence[inside.check]}"
             return replace(inside, verdict="failed", evidence=told, recomputed=True)

@@ -5,7 +5,6 @@ and never believed where they can be computed elsewhere.
 """
 
 import json
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from move37.records import CheckResult, Crashed, Rejected, from_data
@@ -90,14 +89,6 @@ def check_of(data: object) -> CheckResult:
     """Returns a verdict; raises Garbled if it is none."""
     check: CheckResult = one_of((CheckResult,), data)
     return check
-
-
-def unconfirmed(inside: CheckResult, reason: str) -> CheckResult:
-    """Returns the verdict of a check that passed in the program's own process, and nowhere else."""
-    if inside.check not in RECOMPUTED or inside.verdict != "passed" or inside.recomputed:
-        return inside
-    told = "passed in the program's own process, and could not be recomputed outside of it"
-    return replace(inside, verdict="not run", evidence=f"{told}: {reason}")
 
 
 def one_of(kinds: tuple[type, ...], data: object) -> Any:

@@ -251,13 +251,24 @@ def state_sizes(mixer: nn.Module, *, width: int, tokens: Sequence[int]) -> list[
     like = next(mixer.parameters())
     decoder: Any = mixer
     state = decoder.initial_state(1)
-    sizes = {0: _bytes(state)}
+    sizes = {0: bytes_of(state)}
     with torch.no_grad():
         for done in range(1, max(tokens) + 1):
             _, state = decoder.step(like.new_zeros(1, width), state)
-            sizes[done] = _bytes(state)
+            sizes[done] = bytes_of(state)
     return [sizes[count] for count in tokens]
 
 
-def _bytes(state: Any) -> int:
-    return sum(x.numel() * x.element_size() for x in tree_leaves(state) if isinstance(x, Tensor))
+def bytes_of(state: Any) -> int:
+    """Returns the bytes of a state: tensors and numbers in nested containers.
+
+    A Python number counts 8 bytes. A tensor without elements counts 8 for each of its dimensions:
+    their sizes are numbers too.
+    """
+    return sum(map(_bytes_of_leaf, tree_leaves(state)))
+
+
+def _bytes_of_leaf(leaf: Any) -> int:
+    if isinstance(leaf, Tensor):
+        return leaf.numel() * leaf.element_size() or 8 * leaf.ndim
+    return 8 if isinstance(leaf, bool | int | float | complex) else 0

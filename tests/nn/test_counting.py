@@ -1,9 +1,10 @@
 """What operators cost, by their definition."""
 
+import pytest
 import torch
 import torch.nn.functional as F
 
-from move37.nn.counting import Work, is_known
+from move37.nn.counting import Work, bytes_of, is_known
 
 
 def test_a_product_of_complex_numbers_counts_as_four() -> None:
@@ -30,3 +31,18 @@ def test_what_an_unknown_operator_costs_is_not_guessed() -> None:
     assert work.unknown == {"_linalg_svd"}
     assert not is_known(torch.ops.aten._linalg_svd.default)
     assert is_known(torch.ops.aten.bmm.default)
+
+
+@pytest.mark.parametrize(
+    ("state", "size"),
+    [
+        (torch.zeros(2, 3), 24),
+        ([torch.zeros(2, dtype=torch.bool), {"count": 7}], 10),
+        ((1.5, 2, True, None), 24),
+        # Two numbers that a program has hidden in the sizes of a tensor without elements.
+        (torch.zeros(0, 1234, 99), 24),
+        (torch.zeros(()), 4),
+    ],
+)
+def test_the_bytes_of_a_state_count_numbers_and_what_sizes_hide(state: object, size: int) -> None:
+    assert bytes_of(state) == size
