@@ -2,7 +2,9 @@
 
 Cheats are the mixers of tests/cheats that have to be caught before training, at the level that
 their first line names; honest ones are those of tests/honest, at both levels. A flip is a mixer
-whose verdict at the quick level is another one with another seed. The quick level judges at the
+whose verdict at the quick level is another one with another seed. An invented reason is a check
+that a cheat fails beside the one that it names, in an audit of all checks, without the word that it
+follows from that. The quick level judges at the
 size of a laptop's run, the full one at the size of `move37 verify`. Seconds are those of a core,
 for the library's mixers.
 
@@ -27,10 +29,10 @@ import torch
 
 from move37 import auditing
 from move37.lab.loading import load_program
-from move37.lab.worker import prepare
+from move37.lab.worker import audit, prepare
 from move37.loop import hardware
 from move37.presets import LAPTOP
-from move37.records import Level
+from move37.records import Audit, Audited, Level
 from move37.verify import CHECKS, Subject
 
 ROOT = Path(__file__).parents[1]
@@ -87,6 +89,26 @@ def failures(file: Path) -> list[str | None]:
     return [verify(file, "quick").failed, verify(file, "full").failed]
 
 
+def invented(file: Path) -> list[str]:
+    """Returns the checks that a cheat fails in an audit without having to."""
+    level = level_of(file)
+    what = Audit(file.read_text(), None, tuple(CHECKS), level, *SIZES[level], 600.0, 0)
+    outcome = audit(what, lambda stage: None)
+    assert isinstance(outcome, Audited), outcome
+    return [
+        check.check
+        for check in outcome.checks
+        if check.verdict == "failed"
+        and check.check != caught_by(file)
+        and not check.evidence.startswith(f"follows from {caught_by(file)}: ")
+    ]
+
+
+def caught_by(file: Path) -> str:
+    """Returns the check that a cheat names in the first line of its docstring."""
+    return _told(file).removeprefix("Caught by ").removesuffix(" at the full level")
+
+
 def usual_tests_pass(file: Path) -> bool:
     """Says whether a mixer passes the rival: the tests that repositories usually have."""
     torch.manual_seed(0)
@@ -141,6 +163,11 @@ def main() -> None:
             if failed is None:
                 tell(f"not caught: {file.stem}")
         tell(f"{caught} of {len(cheats)} cheats are caught")
+        reasons = 0
+        for file, others in zip(cheats, pool.imap(invented, cheats), strict=True):
+            reasons += len(others)
+            if others:
+                tell(f"{file.stem} is also said to fail {', '.join(others)}")
         rival = len(cheats) - sum(pool.imap(usual_tests_pass, cheats))
         both = pool.imap(failures, HONEST)
         for file, failed_by in zip(HONEST, both, strict=True):
@@ -160,6 +187,7 @@ def main() -> None:
         "cheats_total": len(cheats),
         "cheats_caught": caught,
         "cheats_caught_by_usual_tests": rival,
+        "invented_reasons": reasons,
         "honest_total": len(HONEST),
         "honest_passed": passed,
         "library_total": 2 * len(MIXERS),  # at both levels

@@ -11,7 +11,6 @@ kernels that are no operators of PyTorch's. Such a tape gives other outputs.
 Shape letters: B batch, T time, D model width.
 """
 
-import contextlib
 import math
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from move37.nn.counting import Work, is_known
+from move37.nn.memory import filled_memory
 
 # Arguments that are told by their name in PyTorch.
 _NAMED: Mapping[str, Mapping[str, Any]] = {
@@ -181,17 +181,6 @@ class Tape:
             else:
                 tensors += _tensors(result)
         return tensors[self._output]
-
-
-@contextlib.contextmanager
-def filled_memory() -> Iterator[None]:
-    """Within it, PyTorch fills the memory of `torch.empty` and its kin, with NaN or true."""
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(deterministic)
 
 
 class _Step:

@@ -24,7 +24,7 @@ from move37.records import (
     Crashed,
     Rejected,
 )
-from move37.verify import CHECKS, Subject, broken
+from move37.verify import CHECKS, COMPARING, Subject, after, broken, cannot_be_compared
 from move37.verify.subject import in_short, line_in
 
 Report = Callable[[str], None]
@@ -109,14 +109,19 @@ def _audit(
 
 
 def _results(subject: Subject, what: Audit, report: Report) -> Iterator[CheckResult]:
-    """Yields every check's verdict. A forward that gives no output is told once, by the first."""
+    """Yields every check's verdict. What follows from one that failed before says so."""
     reason = None
+    failed: list[str] = []
+    incomparable = False
     for name in what.checks:
         report(f"verify: {name}")
         started = time.perf_counter()
         if reason is not None:
             told = f"{reason.short} (see {what.checks[0]})"
             yield CheckResult(name, "not run", told)
+            continue
+        if incomparable and name in COMPARING:
+            yield CheckResult(name, "not run", "see repeatable: it is changed by being called")
             continue
         if name == what.checks[0]:
             reason = broken(subject)
@@ -127,8 +132,15 @@ def _results(subject: Subject, what: Audit, report: Report) -> Iterator[CheckRes
                 else CheckResult(name, "failed", reason.told)
             )
         except BaseException as error:  # noqa: BLE001  whatever a program raises is a value here
-            result = CheckResult(name, "failed", f"raises {in_short(error)}")
+            told = f"raises {in_short(error)}"
+            after_interface = "interface" in failed
+            result = CheckResult(name, "not run" if after_interface else "failed", told)
+            if after_interface:
+                result = replace(result, evidence=f"follows from interface: {told}")
+        result = after(failed, result)
         if result.verdict == "failed":
+            failed.append(name)
+            incomparable |= name == "repeatable" and cannot_be_compared(subject)
             result = replace(result, evidence=_with_limit(result.evidence, what.limit_bytes))
         yield replace(result, seconds=time.perf_counter() - started)
 

@@ -2,13 +2,20 @@
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import replace
 
 from move37.records import CheckResult
 from move37.verify.building import check_builds
 from move37.verify.causality import check_causality, check_independence, check_prefix
 from move37.verify.complexity import check_memory, check_subquadratic
-from move37.verify.function import check_repeatable, check_restorable, restore, settings
+from move37.verify.function import (
+    check_repeatable,
+    check_restorable,
+    is_changed_by_calls,
+    restore,
+    settings,
+)
 from move37.verify.interface import (
     Broken,
     check_finite,
@@ -25,7 +32,7 @@ from move37.verify.protocol import (
 from move37.verify.subject import Subject
 from move37.verify.training import check_gradients
 
-__all__ = ["CHECKS", "Broken", "Check", "Subject", "broken"]
+__all__ = ["CHECKS", "Broken", "Check", "Subject", "after", "broken", "cannot_be_compared"]
 
 Check = Callable[[Subject], CheckResult]
 
@@ -49,6 +56,37 @@ def as_before() -> Iterator[None]:
         yield
     finally:
         restore(before)
+
+
+# They compare calls: of a mixer that is changed by being called they would find anything.
+COMPARING = (
+    *("restorable", "independence", "causality", "prefix", "documents", "padding", "decoding"),
+    "chunking",
+)
+# A check on the left fails, by its definition, where the one on the right has failed.
+FOLLOWS = {
+    "precision": "interface",  # another dtype than that of the input
+    "prefix": "causality",  # an output that hears its future changes when that is cut off
+    "memory": "sub-quadratic",  # pairs of tokens that are held in memory
+}
+
+
+def cannot_be_compared(subject: Subject) -> bool:
+    """Returns True if a mixer is changed by being called, so that COMPARING checks say nothing."""
+    with as_before():
+        return is_changed_by_calls(subject)
+
+
+def after(failed: Collection[str], result: CheckResult) -> CheckResult:
+    """Returns a failure that says so where it follows from one of the checks that failed before.
+
+    That is known by `FOLLOWS`, or by its evidence: "(see independence)".
+    """
+    if result.verdict == "failed":
+        for cause in failed:
+            if FOLLOWS.get(result.check) == cause or f"(see {cause})" in result.evidence:
+                return replace(result, evidence=f"follows from {cause}: {result.evidence}")
+    return result
 
 
 def broken(subject: Subject) -> Broken | None:

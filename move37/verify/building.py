@@ -3,13 +3,12 @@
 Shape letters: B batch, T time, D model width, H heads.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from move37.nn.memory import filled_memory, may_be_unset
 from move37.records import CheckResult
 from move37.verify.subject import Subject, failed, in_short, passed, run, set_dice
 
@@ -64,35 +63,13 @@ def check_builds(subject: Subject) -> CheckResult:
 
 def _left_to_chance(subject: Subject) -> str | None:
     """Says which parameter or buffer nobody has set: memory that is asked for is NaN meanwhile."""
-    with _poisoned_memory():
-        mixer = subject.build()
+    set_dice(0)
+    with filled_memory():
+        mixer = subject.make(subject.width, subject.heads)
     for name, value in (*mixer.named_parameters(), *mixer.named_buffers()):
-        if _untouched(value):
+        if may_be_unset(value):
             return f"{name} is never initialised"
     return None
-
-
-def _untouched(value: Tensor) -> bool:
-    """Says whether a number in it may be memory that was poisoned. Truth values do not tell."""
-    if value.is_floating_point() or value.is_complex():
-        return bool(value.isnan().any())
-    # Whole numbers are filled with their largest.
-    return value.dtype != torch.bool and bool((value == torch.iinfo(value.dtype).max).any())
-
-
-@contextmanager
-def _poisoned_memory() -> Iterator[None]:
-    """Within it, PyTorch fills memory that it has not set (torch.empty) with NaN, or true."""
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    memory: Any = torch.utils.deterministic  # its attributes are made at run time
-    filling = memory.fill_uninitialized_memory
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    memory.fill_uninitialized_memory = True
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(deterministic)
-        memory.fill_uninitialized_memory = filling
 
 
 def _without_data(subject: Subject) -> str | None:
@@ -111,7 +88,7 @@ def _without_data(subject: Subject) -> str | None:
     # The model's own initialisation, where there is one for every part.
     if not hasattr(empty, "reset_parameters"):
         return None
-    with _poisoned_memory():
+    with filled_memory():
         empty.to_empty(device="cpu")
         for module in empty.modules():
             if module is not empty and hasattr(module, "reset_parameters"):
@@ -121,7 +98,7 @@ def _without_data(subject: Subject) -> str | None:
     for name, value in (*empty.named_parameters(), *empty.named_buffers()):
         # A mask that is true all over, as poisoned memory is, and otherwise is not.
         mask = name in built and value.dtype == built[name].dtype == torch.bool
-        if _untouched(value) or (mask and value.all() and not built[name].all()):
+        if may_be_unset(value) or (mask and value.all() and not built[name].all()):
             return f"reset_parameters leaves {name} uninitialised on the way from the meta device"
     return _does_not_run(subject, empty)
 

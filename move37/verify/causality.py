@@ -89,7 +89,7 @@ def _difference(subject: Subject, mixer: nn.Module, length: int, draw: int) -> s
         return None
     row = int(shown_C.nonzero()[place])
     told = f"an output before t={row + 1} moved by {leak:.1e} with the inputs from there on"
-    if _hears_rows_only(mixer, x_CTD, subject.inputs(draw + 1, cuts, length), row + 1):
+    if not _hears_itself(mixer, x_CTD, subject.inputs(draw + 1, cuts, length), row, row + 1):
         return f"{told}, in other rows of the batch (see independence)"
     return _heard(mixer, x_CTD[row], subject.inputs(draw + 1, cuts, length)[row], cuts) or told
 
@@ -112,17 +112,22 @@ def _seen_by_kind(subject: Subject, mixer: nn.Module, draw: int) -> str | None:
         if gap_RT.max() <= TOLERANCE:
             continue
         row, output = divmod(int(gap_RT.argmax()), LENGTH)
-        cut = int(past_RT1[shown_R][row].sum())
+        row = int(shown_R.nonzero()[row])
+        cut = int(past_RT1[row].sum())
         told = f"output {output} moved by {gap_RT.max():.1e} with the inputs from t={cut} on"
+        with torch.set_grad_enabled(mixer.training):
+            if not _hears_itself(mixer, x_RTD, others[kind], row, cut):
+                return f"{told}, in other rows of the batch (see independence)"
         return f"{told}, where all inputs are {kind}"
     return None
 
 
-def _hears_rows_only(mixer: nn.Module, x_RTD: Tensor, other_RTD: Tensor, cut: int) -> bool:
-    """Says whether a leak is none where all rows are cut at the same place."""
-    redrawn_RTD = torch.cat([x_RTD[:, :cut], other_RTD[:, cut:]], dim=1)
-    same_RTD = run(mixer, x_RTD)[:, :cut].detach()
-    return bool(moved(run(mixer, redrawn_RTD)[:, :cut].detach(), same_RTD) <= TOLERANCE)
+def _hears_itself(mixer: nn.Module, x_RTD: Tensor, other_RTD: Tensor, row: int, cut: int) -> bool:
+    """Returns True if a row's beginning moves with its own end, all other rows being the same."""
+    redrawn_RTD = x_RTD.clone()
+    redrawn_RTD[row, cut:] = other_RTD[row, cut:]
+    same_TD = run(mixer, x_RTD)[row, :cut].detach()
+    return not moved(run(mixer, redrawn_RTD)[row, :cut].detach(), same_TD) <= TOLERANCE
 
 
 def _heard(mixer: nn.Module, x_TD: Tensor, other_TD: Tensor, rows: int) -> str | None:

@@ -23,6 +23,8 @@ CALLS = 100  # between two identical ones, at the full level
 RESTORED_TOLERANCE = 1e-6
 RECORDED = "whether gradients are recorded"
 PRECISION = "the precision of matrix products"
+# What these hold is not the program's: one of its globals may have the same name.
+LIBRARIES = ("torch", "builtins", "einops", "move37", "fla")
 MOST_SHOWN = 10_000  # numbers of a tensor that are compared one by one
 # What modules keep for themselves.
 _OWN = frozenset(vars(nn.Module())) | {"leaves_casts_out"}  # the last of FlaMixer
@@ -89,6 +91,31 @@ def check_repeatable(subject: Subject) -> CheckResult:
     return passed("repeatable", told + (f"; keeps {', '.join(filled)[:200]}" if filled else ""))
 
 
+@torch.no_grad()
+def is_changed_by_calls(subject: Subject) -> bool:
+    """Returns True if a mixer gives other outputs, or holds other things, after it was called.
+
+    What compares two calls of such a mixer finds differences that are not those it looks for.
+    """
+    mixer = subject.build().eval()
+    x_BTD = torch.randn(2, 33, subject.width, generator=subject.dice())
+    first_BTD = _output(mixer, x_BTD)  # a cache is filled with it
+    numbers = {name: value.clone() for name, value in mixer.state_dict().items()}
+    before = dict(_kept(mixer))
+    calls = CALLS if subject.thorough else 3
+    other_BTD = torch.randn(3, 50, subject.width, generator=subject.dice(1))
+    for _ in range(calls):
+        _learn(mixer.train(), x_BTD)
+        run(mixer.eval(), x_BTD)
+    for between_BTD in (other_BTD, other_BTD[:2, :33]):
+        run(mixer.eval(), between_BTD)
+        if moved(_output(mixer, x_BTD), first_BTD) != 0:
+            return True
+    if _changed(mixer, before):
+        return True
+    return any(not torch.equal(numbers[name], value) for name, value in mixer.state_dict().items())
+
+
 @torch.enable_grad()
 def _set_for_all(subject: Subject, x_BTD: Tensor) -> str | None:
     """Says what a forward sets for everyone else, if anything: used, or trained, or both."""
@@ -98,7 +125,8 @@ def _set_for_all(subject: Subject, x_BTD: Tensor) -> str | None:
         before, after = settings(), {}
         with torch.set_grad_enabled(gradients):
             before |= {RECORDED: gradients}
-            run(mixer, x_BTD)
+            set_dice(0)
+            mixer(x_BTD.clone())  # `run` would set back what it changes
             after = settings()
         for name, value in after.items():
             if before[name] != value:
@@ -222,22 +250,19 @@ def _kept(mixer: nn.Module) -> Iterator[tuple[str, object]]:
         for name, value in vars(module).items():
             if name not in _OWN:
                 yield f"{path}.{name}".lstrip("."), _form(value)
-    kinds = {type(module) for module in mixer.modules()}
-    programs = {kind.__module__ for kind in kinds if not _is_library(kind.__module__)}
-    for kind in kinds:
-        if kind.__module__ in programs:
-            for name, value in vars(kind).items():
-                if not name.startswith("__"):
-                    yield f"{kind.__name__}.{name}", _form(value)
+    kinds = dict.fromkeys(type(module) for module in mixer.modules())
+    own = [kind for kind in kinds if kind.__module__.split(".")[0] not in LIBRARIES]
+    for number, kind in enumerate(own):
+        again = any(other.__qualname__ == kind.__qualname__ for other in own[:number])
+        for name, value in vars(kind).items():
+            if not name.startswith("__"):
+                yield f"{kind.__qualname__}{f'#{number}' * again}.{name}", _form(value)
+    programs = list(dict.fromkeys(kind.__module__ for kind in own))
     for program in programs:
         module_globals = vars(sys.modules[program]) if program in sys.modules else {}
         for name, value in module_globals.items():
             if not name.startswith("__"):
-                yield name, _form(value)
-
-
-def _is_library(module: str) -> bool:
-    return module.split(".")[0] in ("torch", "builtins", "einops")
+                yield f"{program}.{name}" if len(programs) > 1 else name, _form(value)
 
 
 def _form(value: object, depth: int = 3) -> object:

@@ -107,6 +107,7 @@ def check_padding(subject: Subject) -> CheckResult:
                     if not gap <= TOLERANCE:
                         told = f"a row of {len(alone_TD)} tokens moves by {gap:.1e}"
                         told += f" when it is padded on the {side} to {LENGTH} ({mode} mode)"
+                        told += "" if masked else ", as a document of its own (see documents)"
                         return failed("padding", told)
     return passed("padding", f"rows padded left and right to {LENGTH} equal the rows alone")
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from move37.nn.language_model import MixerFactory
+from move37.nn.memory import filled_memory, may_be_unset
 from move37.records import CheckResult, Level
 
 # Far above float64 rounding (a chunked recurrence leaves 1e-13), far below any useful leak.
@@ -33,9 +34,17 @@ class Subject:
     seed: int = 0  # of all dice; no verdict may depend on it
 
     def build(self, seed: int = 0) -> nn.Module:
-        """Returns a mixer at its own initialisation."""
+        """Returns a mixer at its own initialisation.
+
+        What that leaves to chance is drawn: `builds` says so, and no other check has to.
+        """
         set_dice(self._seed(seed))
-        return self.make(self.width, self.heads)
+        with filled_memory():
+            mixer = self.make(self.width, self.heads)
+        for value in (*mixer.parameters(), *mixer.buffers()) if _is_module(mixer) else ():
+            if value.is_floating_point() and not value.is_meta and may_be_unset(value):
+                value.data.normal_(generator=self.dice(seed))
+        return mixer
 
     def dice(self, number: int = 0) -> torch.Generator:
         """Returns a generator of its own for each number."""
@@ -110,6 +119,10 @@ class Subject:
         }
 
 
+def _is_module(mixer: object) -> bool:
+    return isinstance(mixer, nn.Module)  # `interface` says what is none
+
+
 def _numbers(mixer: nn.Module) -> Iterator[nn.Parameter]:
     """Yields the parameters that can be drawn: an order of channels, say, is whole numbers."""
     return (one for one in mixer.parameters() if one.is_floating_point() or one.is_complex())
@@ -134,7 +147,14 @@ def run(mixer: nn.Module, x_BTD: Tensor, documents_BT: Tensor | None = None) -> 
     """
     set_dice(0)
     given_BTD = x_BTD.clone()
-    result: Tensor = mixer(given_BTD) if documents_BT is None else mixer(given_BTD, documents_BT)
+    dtype, gradients = torch.get_default_dtype(), torch.is_grad_enabled()
+    try:
+        result: Tensor = (
+            mixer(given_BTD) if documents_BT is None else mixer(given_BTD, documents_BT)
+        )
+    finally:  # a mixer that changes these is told so by `repeatable`, and by no other check
+        torch.set_default_dtype(dtype)
+        torch.set_grad_enabled(gradients)
     return result
 
 

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from move37.lab.loading import load_program
-from move37.records import Level
+from move37.lab.worker import audit
+from move37.records import Audit, Audited, CheckResult, Level
 from move37.verify import CHECKS, Subject, complexity
 
 TESTS = Path(__file__).parents[1]
@@ -376,3 +377,119 @@ class Layer(nn.Module):
     )
     result = CHECKS["chunking"](Subject(program.make, 32, 2, variants=program.variants))
     assert result.evidence == "chunk=32: the same outputs"
+
+
+# ---------------------------------------------------------------- one fault, one reason
+
+
+def audited(source: str, *checks: str, level: Level = "quick") -> dict[str, CheckResult]:
+    what = Audit(source, None, checks or tuple(CHECKS), level, 32, 2, 600.0, 0)
+    outcome = audit(what, lambda stage: None)
+    assert isinstance(outcome, Audited), outcome
+    return {check.check: check for check in outcome.checks}
+
+
+def invented(file: Path) -> list[str]:
+    """Returns the checks that a cheat fails in an audit without having to."""
+    named, level = crime(file)
+    return [
+        name
+        for name, check in audited(file.read_text(), level=level).items()
+        if check.verdict == "failed"
+        and name != named
+        and not check.evidence.startswith(f"follows from {named}: ")
+    ]
+
+
+# One of each kind here; bench/verify.py counts over all cheats.
+@pytest.mark.parametrize(
+    "cheat",
+    [
+        "answers_with_the_last_input",
+        "batch_statistics",
+        "counts_its_calls",
+        "documents_run_together",
+        "experts_overflow_by_other_rows",
+        "future_mean",
+        "hard_wired_dtype",
+        "pairs_inside_one_operator",
+        "remembers_in_a_global",
+        "sets_the_default_dtype",
+        "single_token_loses_its_dimension",
+        "turns_gradients_off_in_eval_mode",
+        "uninitialised_parameter",
+    ],
+)
+def test_one_fault_has_one_reason(cheat: str) -> None:
+    assert invented(TESTS / "cheats" / f"{cheat}.py") == []
+
+
+def test_a_layer_that_counts_its_calls_is_not_accused_of_seeing_the_future() -> None:
+    found = audited((TESTS / "cheats" / "counts_its_calls.py").read_text())
+    assert found["repeatable"].verdict == "failed"
+    assert found["causality"].verdict == "not run"
+    assert found["causality"].evidence == "see repeatable: it is changed by being called"
+
+
+def test_what_does_not_compare_calls_is_checked_all_the_same() -> None:
+    found = audited((TESTS / "cheats" / "counts_its_calls.py").read_text())
+    assert found["finite"].verdict == found["sub-quadratic"].verdict == "passed"
+
+
+def test_a_fault_that_follows_from_another_says_so() -> None:
+    found = audited((TESTS / "cheats" / "future_mean.py").read_text(), "causality", "prefix")
+    assert found["prefix"].evidence.startswith("follows from causality: the first output moves")
+
+
+def test_two_faults_that_do_not_hang_on_each_other_are_told_apart() -> None:
+    source = (TESTS / "cheats" / "future_mean.py").read_text()
+    source = source.replace(
+        "super().__init__()", "super().__init__()\n        self.idle = nn.Linear(2, 2)"
+    )
+    found = audited(source, "causality", "gradients")
+    assert [check.verdict for check in found.values()] == ["failed", "failed"]
+    assert "follows" not in found["gradients"].evidence
+
+
+FLA_LAYER = """
+from typing import Callable
+import torch
+from torch import nn
+
+HEADS = 8
+WIDTHS: Callable[[int], int] = len
+
+class Layer(nn.Module):
+    def __init__(self, hidden_size: int, num_heads: int = 4) -> None:
+        super().__init__()
+        self.project = nn.Linear(hidden_size, hidden_size)
+
+    def forward(self, hidden_states, attention_mask=None, past_key_values=None, **kwargs):
+        return self.project(hidden_states), None, past_key_values
+"""
+
+
+def test_a_global_that_is_called_like_one_of_the_adapters_is_no_change() -> None:
+    found = audited(FLA_LAYER, "repeatable")["repeatable"]
+    assert found.verdict == "passed", found.evidence
+
+
+def test_two_classes_of_one_name_are_not_taken_for_each_other() -> None:
+    source = """
+from torch import Tensor, nn
+
+def gate(size):
+    class Gate(nn.Linear):
+        width = size
+    return Gate(size, size)
+
+class Mixer(nn.Module):
+    def __init__(self, dim: int, *, heads: int) -> None:
+        super().__init__()
+        self.inner, self.outer = gate(dim), gate(2 * dim)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        return self.inner(x_BTD) + self.outer(x_BTD.repeat(1, 1, 2))[..., ::2]
+"""
+    found = audited(source, "repeatable")["repeatable"]
+    assert found.verdict == "passed", found.evidence
