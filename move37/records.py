@@ -33,7 +33,7 @@ from typing import Any, Literal, TypeVar
 
 T = TypeVar("T")
 
-Verdict = Literal["passed", "failed", "not offered", "not run"]
+Verdict = Literal["passed", "failed", "not offered", "not tried", "not run"]
 Level = Literal["quick", "full"]
 
 
@@ -236,7 +236,7 @@ class Audited:
     def passed(self) -> bool:
         """Says whether some check passed, and no other failed or was not run."""
         verdicts = {check.verdict for check in self.checks}
-        return "passed" in verdicts and verdicts <= {"passed", "not offered"}
+        return "passed" in verdicts and verdicts <= {"passed", "not offered", "not tried"}
 
 
 # ---------------------------------------------------------------- what is kept
@@ -313,6 +313,7 @@ class Call:
     experiment: int | None
     failed: str  # "" or why, in one sentence
     is_worst_case: bool = False  # of tokens and dollars, since the endpoint did not tell them
+    doubt: str = ""  # why the endpoint's count of tokens was not believed, in one sentence
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,7 @@ CHECKED: dict[Verdict, str] = {
     "passed": "green",
     "failed": "bold red",
     "not offered": "dim",
+    "not tried": "dim",
     "not run": "yellow",
 }
 ENDINGS = {Measured: "passed", Rejected: "refused", Crashed: "crashed"}  # of what has no fitness

@@ -8,7 +8,8 @@
     any other refusal (401, 403, 404,     ProviderFailed: what the model answered, without keys,
     no credit), or retries used up        and that the same command goes on
 
-Each attempt is reserved in the ledger and becomes one Call. When the run ends, what is under way is
+Each attempt is reserved in the ledger and becomes one Call. No number of an endpoint is taken as it
+comes: see `bounds`. When the run ends, what is under way is
 given up, and raises Stopped. The requests go through pydantic-ai,
 with its own retries switched off, each over a connection of its own: threads share nothing.
 """
@@ -18,18 +19,20 @@ import contextlib
 import difflib
 import functools
 import importlib
+import json
 import random
 import re
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from move37.records import Call, InputError
+from move37.research.bounds import bounded_json, count_fault, token_limit, wait_seconds
 from move37.research.ledger import Ledger, Usage, estimate_tokens, price
 from move37.research.models import (
     PROVIDERS,
@@ -80,6 +83,7 @@ OUTPUT_LIMITS = (
 )
 SUFFIX = r"(:latest|-\d{8})$"
 LEAST_OUTPUT = 1_000  # tokens, below which no answer is worth asking for
+LONGEST_NAME = 300  # characters, of a model in a list
 NAMES_TOLD = 5  # of the models that an endpoint lists
 LAST_SECONDS = 5.0  # at the end of a run, for what is under way
 NOTHING = Usage(0, 0)
@@ -104,7 +108,20 @@ class _Failure:
 class _Answer:
     text: str
     finished: bool
-    usage: Usage | None  # None: the endpoint did not count
+    usage: Usage | None  # None: the endpoint did not count, or its count is not believed
+    doubt: str = ""  # why it is not believed
+
+    def with_checked_usage(self, estimated_input_tokens: int) -> Self:
+        """Returns the answer; without a usage that no request of this size can have."""
+        if self.usage is None:
+            return self
+        fault = count_fault(
+            self.usage.input_tokens,
+            self.usage.output_tokens,
+            estimated_input_tokens=estimated_input_tokens,
+            has_text=bool(self.text),
+        )
+        return replace(self, usage=None, doubt=fault) if fault else self
 
 
 class Client:
@@ -195,7 +212,8 @@ class Client:
         if failure.limit_tokens is None:
             return None
         if failure.kind == "too much":
-            self._most_output[spec.name] = failure.limit_tokens
+            if failure.limit_tokens >= LEAST_OUTPUT:  # else no later request could be answered
+                self._most_output[spec.name] = failure.limit_tokens
             return failure.limit_tokens
         return failure.limit_tokens - input_tokens
 
@@ -281,14 +299,20 @@ class Client:
         held = self._ledger.reserve(spec, estimate_tokens(system, prompt), max_output_tokens)
         # The worst case stands until the endpoint has said what it took.
         usage = Usage(held.input_tokens, held.output_tokens)
-        dollars, failed, is_worst_case = held.dollars, "interrupted", True
+        dollars, failed, is_worst_case, doubt = held.dollars, "interrupted", True, ""
         started = self._clock()
         try:
             sent = self._run(
                 _send(spec, key, url, system, prompt, max_output_tokens, self._timeout_seconds)
             )
-            result = sent if isinstance(sent, _Answer) else self._failure(spec, sent)
-            failed = "" if isinstance(result, _Answer) else result.told
+            if isinstance(sent, _Answer):
+                result: _Answer | _Failure = sent.with_checked_usage(held.input_tokens)
+            else:
+                result = self._failure(spec, sent)
+            if isinstance(result, _Answer):
+                failed, doubt = "", result.doubt
+            else:
+                failed = result.told
             if result.usage is not None:
                 usage, dollars = result.usage, price(spec, result.usage)
                 is_worst_case = False
@@ -303,6 +327,7 @@ class Client:
                 experiment=experiment,
                 failed=failed,
                 is_worst_case=is_worst_case,
+                doubt=doubt,
             )
             self._ledger.settle(held, call)
         if isinstance(result, _Failure):
@@ -358,16 +383,15 @@ class Client:
         try:
             date = parsedate_to_datetime(header)
             date = date if date.tzinfo else date.replace(tzinfo=UTC)
-            return max(0.0, date.timestamp() - self._now())
+            return wait_seconds(max(0.0, date.timestamp() - self._now()))
         except (ValueError, OverflowError):
-            seconds: float | None = getattr(error, "retry_after", None)
-            return seconds
+            return wait_seconds(getattr(error, "retry_after", None))
 
 
 def _number(patterns: Iterable[str], text: str) -> int | None:
     plain = re.sub(r"(?<=\d),(?=\d)", "", text)
     found = (re.search(pattern, plain, re.I) for pattern in patterns)
-    return next((int(match[1]) for match in found if match), None)
+    return next((token_limit(match[1]) for match in found if match), None)
 
 
 def _told(error: Exception) -> str:
@@ -416,6 +440,40 @@ def _certificates() -> "ssl.SSLContext":
     return httpx2.create_ssl_context()
 
 
+@functools.cache
+def _bounded_client() -> type[Any]:
+    """Returns a kind of httpx2.AsyncClient: the class can be made where httpx2 is loaded only."""
+    import httpx2
+
+    class BoundedClient(httpx2.AsyncClient):
+        """Bounds the numbers of each answer before the providers' libraries read it."""
+
+        usage_fault = ""  # why the usage of the last answer is not believed
+
+        async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
+            answer = await super().send(request, **options)
+            if options.get("stream"):
+                return answer
+            body, self.usage_fault = bounded_json(answer.content)
+            if body is answer.content:
+                return answer
+            changed = ("content-encoding", "content-length", "transfer-encoding")
+            headers = [
+                (name, value)
+                for name, value in answer.headers.multi_items()
+                if name.lower() not in changed
+            ]
+            return httpx2.Response(
+                answer.status_code,
+                headers=headers,
+                content=body,
+                request=answer.request,
+                extensions=answer.extensions,
+            )
+
+    return BoundedClient
+
+
 async def _send(
     spec: ModelSpec,
     key: str | None,
@@ -426,7 +484,6 @@ async def _send(
     timeout_seconds: float,
 ) -> _Answer | Exception:
     """Returns the answer, or what the network, the endpoint or a strange answer raised."""
-    import httpx2
     from pydantic_ai.direct import model_request
     from pydantic_ai.messages import ModelRequest, SystemPromptPart, UserPromptPart
     from pydantic_ai.settings import ModelSettings
@@ -440,7 +497,7 @@ async def _send(
     parts = [SystemPromptPart(system)] if system else []
     messages = [ModelRequest(parts=[*parts, UserPromptPart(prompt)])]
     # No redirect is followed: it would take the key elsewhere.
-    async with httpx2.AsyncClient(
+    async with _bounded_client()(
         timeout=timeout_seconds,
         follow_redirects=False,
         trust_env=not is_loopback(url),  # proxies
@@ -451,7 +508,7 @@ async def _send(
             response = await model_request(model, messages, model_settings=settings)
         except Exception as error:  # noqa: BLE001  an empty list of choices is an IndexError there
             return error
-        return _answer(response)
+        return _answer(response, http.usage_fault)
 
 
 def _model(spec: ModelSpec, key: str | None, url: str, http: "httpx2.AsyncClient") -> "Model":
@@ -488,15 +545,15 @@ def _model(spec: ModelSpec, key: str | None, url: str, http: "httpx2.AsyncClient
     return OpenAIChatModel(spec.model, provider=other)
 
 
-def _answer(response: "ModelResponse") -> _Answer:
+def _answer(response: "ModelResponse", usage_fault: str) -> _Answer:
     took = response.usage
-    counted = not took.unmeasured_requests and took.input_tokens > 0 and took.output_tokens >= 0
+    counted = not usage_fault and not took.unmeasured_requests and took.input_tokens > 0
     # An endpoint's numbers need not fit together, and a price is refused for those that do not.
     read = min(max(took.cache_read_tokens, 0), took.input_tokens)
     written = min(max(took.cache_write_tokens, 0), took.input_tokens - read)
     usage = Usage(took.input_tokens, took.output_tokens, read, written)
     finished = response.finish_reason in (None, "stop")
-    return _Answer(response.text or "", finished, usage if counted else None)
+    return _Answer(response.text or "", finished, usage if counted else None, usage_fault)
 
 
 # ---------------------------------------------------------------- before a run
@@ -599,7 +656,7 @@ def _refuses_key(answer: "httpx2.Response") -> bool:
 def _data(answer: "httpx2.Response") -> object:
     """Returns the JSON of an answer, None if it is something else."""
     try:
-        data: object = answer.json()
+        data: object = json.loads(bounded_json(answer.content)[0])
     except (ValueError, RecursionError):
         return None
     return data
@@ -611,5 +668,9 @@ def _listed(data: object) -> set[str]:
     listed = (
         [one for one in found or () if isinstance(one, dict)] if isinstance(found, list) else []
     )
-    names = (str(one.get("id") or one.get("name") or "") for one in listed)
-    return {name.removeprefix("models/") for name in names if name}
+    names = (one.get("id") or one.get("name") for one in listed)
+    return {
+        name.removeprefix("models/")
+        for name in names
+        if isinstance(name, str) and 0 < len(name) <= LONGEST_NAME
+    }

@@ -27,9 +27,9 @@ from move37.verify.subject import (
     failed,
     in_short,
     line_in,
-    offers_documents,
     passed,
     run,
+    takes_documents,
 )
 
 SHORT, LONG, FULL_LONG = 256, 1024, 4096
@@ -157,7 +157,7 @@ check_memory = _at_its_length("memory", _memory)
 
 def _ways(subject: Subject) -> Iterator[tuple[_Way, Sequence[tuple[int, ...]]]]:
     """Yields how it is called, and at which lengths; the usual training last, which is told."""
-    documents = offers_documents(subject.build())
+    documents = takes_documents(subject)
     if subject.thorough:
         yield _Way("eval"), _stages(subject)
     yield _Way("eval"), (ODD,)

@@ -108,7 +108,7 @@ def check_finite(subject: Subject) -> CheckResult:
                     told += f" for {next(kinds, 'mixed')} inputs scaled by {scale:g}, T={length}"
                     return failed("finite", told)
         for bias in (SHUT, -SHUT):
-            told = _not_finite(_with_biases(subject.build(draw), bias), x_BTD / SCALES[-1])
+            told = _not_finite(with_biases(subject.build(draw), bias), x_BTD / SCALES[-1])
             if told:
                 return failed("finite", f"{told} where all biases are {bias:g}, T={length}")
     told = f"inputs scaled by {SCALES[0]:g} to {SCALES[-1]:g}, biases of {SHUT:g}, T={length}"
@@ -135,7 +135,8 @@ def _not_finite(mixer: nn.Module, x_BTD: Tensor) -> str | None:
 
 
 @torch.no_grad()
-def _with_biases(mixer: nn.Module, value: float) -> nn.Module:
+def with_biases(mixer: nn.Module, value: float) -> nn.Module:
+    """Returns the mixer, all of whose parameters that are called a bias have this value."""
     for name, parameter in mixer.named_parameters():
         if name.endswith("bias") and parameter.is_floating_point():
             parameter.fill_(value)

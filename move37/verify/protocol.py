@@ -5,7 +5,9 @@ Shape letters: B batch, T time, D model width.
 """
 
 import copy
-from collections.abc import Iterator
+import functools
+import inspect
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -15,12 +17,14 @@ from torch.utils._pytree import tree_leaves
 
 from move37.nn.counting import state_sizes
 from move37.records import CheckResult
+from move37.verify.interface import SHUT, with_biases
 from move37.verify.subject import (
     TOLERANCE,
     Subject,
     draws,
     failed,
     moved,
+    not_implemented,
     not_offered,
     offers_decoding,
     offers_documents,
@@ -31,6 +35,7 @@ from move37.verify.subject import (
 )
 
 LENGTH = 67
+SATURATED_LENGTH = 19
 FULL_LENGTH = 307  # of decoding: a window is longer than LENGTH now and then
 BORDERS = (5, 6, 40)  # a document of one token among them
 REAL = (LENGTH, 41, 3)  # tokens of each padded row
@@ -39,8 +44,27 @@ CHUNKS = (16, 32, 64, 128)
 CHUNK_NAMES = ("chunk", "chunk_size", "chunk_len", "chunk_length")
 
 
+# By these arguments forwards of other interfaces take what was kept of earlier tokens.
+CACHES = ("past_key_values", "past_key_value", "use_cache", "inference_params", "cache", "state")
+
+
+def _unless_not_implemented(
+    name: str, check: Callable[[Subject], CheckResult]
+) -> Callable[[Subject], CheckResult]:
+    """Returns a check that takes NotImplementedError for an answer: it is not offered."""
+
+    @functools.wraps(check)
+    def checked(subject: Subject) -> CheckResult:
+        try:
+            return check(subject)
+        except NotImplementedError as error:
+            return not_implemented(name, error)
+
+    return checked
+
+
 @torch.no_grad()
-def check_documents(subject: Subject) -> CheckResult:
+def _documents(subject: Subject) -> CheckResult:
     """Documents packed into one row give what they give apart; borders differ between rows."""
     if not offers_documents(subject.build()):
         return not_offered(
@@ -75,7 +99,7 @@ def _modes(mixer: nn.Module, x_BTD: Tensor) -> Iterator[str]:
 
 
 @torch.no_grad()
-def check_padding(subject: Subject) -> CheckResult:
+def _padding(subject: Subject) -> CheckResult:
     """A row that is padded, left or right, gives what it gives alone.
 
     Padding is told by a mask, where the forward takes `mask_BT`, or else is a document of its own.
@@ -124,13 +148,13 @@ def _padded(row_1TD: Tensor, side: str) -> tuple[Tensor, Tensor]:
 
 
 @torch.no_grad()
-def check_decoding(subject: Subject) -> CheckResult:
+def _decoding(subject: Subject) -> CheckResult:
     """Token by token gives what all at once gives; a state can be copied, and goes on from there.
 
     Reports whether the state grows.
     """
     if not offers_decoding(subject.build()):
-        return not_offered("decoding", "initial_state and step")
+        return _other_cache(subject.build()) or not_offered("decoding", "initial_state and step")
     length = FULL_LENGTH if subject.thorough else LENGTH
     mixer, x_1TD = subject.random(0, length)
     x_BTD = torch.cat([x_1TD, x_1TD.flip(1)])
@@ -162,9 +186,43 @@ def check_decoding(subject: Subject) -> CheckResult:
     gap = moved(second_BTD, whole_BTD.flip(0))
     if not gap <= TOLERANCE:
         return failed("decoding", f"two sequences decoded side by side move by {gap:.1e}")
+    for bias in (SHUT, -SHUT):  # a floor acts where gates are saturated
+        if difference := _differs_when_saturated(subject, bias):
+            return failed("decoding", difference)
     early, late = state_sizes(mixer.float(), width=subject.width, tokens=(80, 160))
     size = f"a state of {late:,} bytes" if late == early else f"a state that grows, {late:,} bytes"
     return passed("decoding", f"{length} steps equal one forward, also two at a time; {size}")
+
+
+def _differs_when_saturated(subject: Subject, bias: float) -> str | None:
+    """Returns how decoding differs from the forward pass where all biases have this value."""
+    mixer: Any = with_biases(subject.build().double().eval(), bias)
+    x_BTD = subject.inputs(1, 2, SATURATED_LENGTH)
+    whole_BTD, state, outputs = run(mixer, x_BTD), mixer.initial_state(2), []
+    if not whole_BTD.isfinite().all():
+        return None  # `finite` looks at that
+    for x_BD in x_BTD.unbind(1):
+        y_BD, state = mixer.step(x_BD.clone(), state)
+        outputs.append(y_BD)
+    gap = moved(torch.stack(outputs, dim=1), whole_BTD)
+    if gap <= TOLERANCE:
+        return None
+    return f"token by token the outputs move by {gap:.1e} where all biases are {bias:g}"
+
+
+def _other_cache(mixer: nn.Module) -> CheckResult | None:
+    """Returns the verdict of a mixer that decodes by another interface than ours."""
+    layer = getattr(mixer, "layer", mixer)  # of a layer with fla's interface
+    found = [name for name in CACHES if name in inspect.signature(layer.forward).parameters]
+    if not found:
+        return None
+    told = f"its forward takes {' and '.join(found)}; tried are initial_state and step only"
+    return CheckResult("decoding", "not tried", told)
+
+
+check_documents = _unless_not_implemented("documents", _documents)
+check_padding = _unless_not_implemented("padding", _padding)
+check_decoding = _unless_not_implemented("decoding", _decoding)
 
 
 @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Caught by gradients: a loss of its own waits in an attribute that no trainer reads."""
+"""Caught by restorable: a loss of its own waits in an attribute that no trainer reads."""
 
 from torch import Tensor, nn
 

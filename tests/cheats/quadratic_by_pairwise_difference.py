@@ -7,7 +7,7 @@ from torch import Tensor, nn
 class QuadraticByPairwiseDifference(nn.Module):
     def __init__(self, dim: int, *, heads: int) -> None:
         super().__init__()
-        self.score = nn.Linear(dim, 1)
+        self.score = nn.Linear(dim, 1, bias=False)
         self.project = nn.Linear(dim, dim)
 
     def forward(self, x_BTD: Tensor) -> Tensor:

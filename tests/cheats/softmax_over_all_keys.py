@@ -7,7 +7,7 @@ class SoftmaxOverAllKeys(nn.Module):
     def __init__(self, dim: int, *, heads: int) -> None:
         super().__init__()
         self.project = nn.Linear(dim, dim)
-        self.key = nn.Linear(dim, dim)
+        self.key = nn.Linear(dim, dim, bias=False)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         keys_BTD = self.key(x_BTD).softmax(dim=1)

@@ -7,7 +7,7 @@ class SubtractsTheMaximumOverTime(nn.Module):
     def __init__(self, dim: int, *, heads: int) -> None:
         super().__init__()
         self.project = nn.Linear(dim, dim)
-        self.score = nn.Linear(dim, 1)
+        self.score = nn.Linear(dim, 1, bias=False)
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         score_BT1 = self.score(x_BTD)

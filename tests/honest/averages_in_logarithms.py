@@ -10,7 +10,7 @@ class AveragesInLogarithms(nn.Module):
         super().__init__()
         self.heads = heads
         self.head_dim = max(1, dim // heads)
-        self.score = nn.Linear(dim, heads)
+        self.score = nn.Linear(dim, heads, bias=False)  # a softmax cancels one
         self.value = nn.Linear(dim, heads * self.head_dim)
         self.project_out = nn.Linear(heads * self.head_dim, dim)
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 class StandardisesByItsPast(nn.Module):
     def __init__(self, dim: int, *, heads: int) -> None:
         super().__init__()
-        self.project_in = nn.Linear(dim, heads * dim)
+        self.project_in = nn.Linear(dim, heads * dim, bias=False)  # its mean is taken off
         self.gain = nn.Parameter(torch.ones(heads * dim))
         self.project_out = nn.Linear(heads * dim, dim)
 

@@ -493,3 +493,40 @@ class Mixer(nn.Module):
 """
     found = audited(source, "repeatable")["repeatable"]
     assert found.verdict == "passed", found.evidence
+
+
+# ---------------------------------------------------------------- what is offered, and how
+
+
+@pytest.mark.parametrize("check", ["documents", "padding", "decoding"])
+def test_what_raises_not_implemented_is_not_offered(check: str) -> None:
+    subject = subject_of(TESTS / "honest" / "offers_no_documents_yet.py")
+    result = CHECKS[check](subject)
+    assert result.verdict == "not offered"
+    assert result.evidence.startswith("it raises NotImplementedError: ")
+
+
+def test_a_cache_of_another_interface_is_not_tried() -> None:
+    result = audited(FLA_LAYER, "decoding")["decoding"]
+    assert result.verdict == "not tried"
+    assert result.evidence.startswith("its forward takes past_key_values;")
+
+
+def test_a_tensor_of_the_graph_beside_the_output_is_told() -> None:
+    source = FLA_LAYER.replace(
+        "), None, past_key_values", "), hidden_states.mean() * self.project.bias.sum(), None"
+    )
+    result = audited(source, "gradients")["gradients"]
+    assert result.verdict == "passed"
+    assert "; drops a tensor of the graph beside the output: a loss of its own?" in result.evidence
+
+
+def test_a_parameter_that_acts_where_gates_are_saturated_only_is_told_so() -> None:
+    result = CHECKS["gradients"](subject_of(TESTS / "honest" / "floors_its_gate.py"))
+    assert "floor where gates are saturated only" in result.evidence
+
+
+def test_a_copy_that_training_prevents_is_told_with_when_it_fails() -> None:
+    subject = subject_of(TESTS / "cheats" / "keeps_its_graph_until_it_is_used.py")
+    evidence = CHECKS["restorable"](subject).evidence
+    assert evidence.startswith("deep copy after a training step raises RuntimeError")

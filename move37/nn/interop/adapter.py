@@ -62,6 +62,8 @@ class FlaMixer(nn.Module):
         self.layer = layer
         self.with_casts = with_casts  # to a narrower type, by name
         self.leaves_casts_out = False  # whether the last calls met such a cast
+        # How many tensors with a graph the last call returned beside the output, and left unread.
+        self.drops_of_the_graph = 0
 
     def forward(self, x_BTD: Tensor) -> Tensor:
         """Maps (B, T, D) to (B, T, D). Raises TypeError if the layer returns no tensor."""
@@ -72,11 +74,16 @@ class FlaMixer(nn.Module):
 
     def _run(self, x_BTD: Tensor, **options: Tensor) -> Tensor:
         if self.with_casts or x_BTD.dtype in _HALF:
-            return _output(self.layer(x_BTD, **options))
-        with _InputPrecision(x_BTD.dtype) as precision:
-            y_BTD = _output(self.layer(x_BTD, **options))
-        self.leaves_casts_out |= precision.used
-        return y_BTD
+            returned = self.layer(x_BTD, **options)
+        else:
+            with _InputPrecision(x_BTD.dtype) as precision:
+                returned = self.layer(x_BTD, **options)
+            self.leaves_casts_out |= precision.used
+        beside = returned[1:] if isinstance(returned, tuple | list) else ()
+        self.drops_of_the_graph = sum(
+            isinstance(item, Tensor) and item.requires_grad for item in beside
+        )
+        return _output(returned)
 
 
 class PackingFlaMixer(FlaMixer):
