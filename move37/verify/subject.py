@@ -221,7 +221,7 @@ def convert(mixer: nn.Module, dtype: torch.dtype) -> None:
 
     for module in nn.Module.modules(mixer):
         for parameter in module._parameters.values():
-            if other(parameter):
+            if parameter is not None and other(parameter):
                 parameter.data = parameter.data.to(dtype)
         for name, buffer in module._buffers.items():
             module._buffers[name] = converted(buffer)
