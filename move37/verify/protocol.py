@@ -36,6 +36,8 @@ from move37.verify.subject import (
 
 LENGTH = 67
 SATURATED_LENGTH = 19
+# Sums in bfloat16 stop at some 256 times what is added; bench/decoding.py has the usual errors.
+DRIFT_LENGTH, DRIFT, HALF_ROUNDING = 1100, 3.0, 2**-8
 FULL_LENGTH = 307  # of decoding: a window is longer than LENGTH now and then
 BORDERS = (5, 6, 40)  # a document of one token among them
 REAL = (LENGTH, 41, 3)  # tokens of each padded row
@@ -189,6 +191,8 @@ def _decoding(subject: Subject) -> CheckResult:
     for bias in (SHUT, -SHUT):  # a floor acts where gates are saturated
         if difference := _differs_when_saturated(subject, bias):
             return failed("decoding", difference)
+    if subject.thorough and (drift := _drifts_in_half_precision(subject)):
+        return failed("decoding", drift)
     early, late = state_sizes(mixer.float(), width=subject.width, tokens=(80, 160))
     size = f"a state of {late:,} bytes" if late == early else f"a state that grows, {late:,} bytes"
     return passed("decoding", f"{length} steps equal one forward, also two at a time; {size}")
@@ -208,6 +212,38 @@ def _differs_when_saturated(subject: Subject, bias: float) -> str | None:
     if gap <= TOLERANCE:
         return None
     return f"token by token the outputs move by {gap:.1e} where all biases are {bias:g}"
+
+
+def _drifts_in_half_precision(subject: Subject) -> str | None:
+    """Returns how far decoding in bfloat16 drifts from the forward pass, if that is too far.
+
+    A state in the type of the weights loses each new token once some hundred are added up. Both
+    are compared with float64, for weights and inputs that bfloat16 holds exactly.
+    """
+    half: Any = subject.build().bfloat16().eval()
+    exact = subject.build().bfloat16().double().eval()
+    x_1TD = torch.randn(1, DRIFT_LENGTH, subject.width, generator=subject.dice()).bfloat16()
+    try:
+        forward_1TD = run(half, x_1TD)
+    except (RuntimeError, NotImplementedError):
+        return None  # `precision` says which operators PyTorch lacks in bfloat16
+    expected_1TD, state, outputs = run(exact, x_1TD.double()), half.initial_state(1), []
+    for x_1D in x_1TD.unbind(1):
+        y_1D, state = half.step(x_1D, state)
+        outputs.append(y_1D)
+
+    def error(y_1TD: Tensor) -> float:
+        last_1TD = expected_1TD[:, -DRIFT_LENGTH // 8 :]
+        gap_1TD = y_1TD[:, -DRIFT_LENGTH // 8 :].double() - last_1TD
+        return float(gap_1TD.norm() / last_1TD.norm().clamp(min=1e-6))
+
+    forward, step = error(forward_1TD), error(torch.stack(outputs, dim=1))
+    if step <= DRIFT * max(forward, HALF_ROUNDING):
+        return None
+    return (
+        f"in bfloat16, after {DRIFT_LENGTH:,} tokens, the error is {step:.1%} token by token and "
+        f"{forward:.1%} all at once: keep what adds up in float32"
+    )
 
 
 def _other_cache(mixer: nn.Module) -> CheckResult | None:

@@ -19,12 +19,14 @@ import move37.nn.mixers
 from move37.nn.mixers import MIXERS
 from move37.nn.mixers.kimi_delta_attention import KimiDeltaAttention
 from move37.nn.mixers.ret_net import RetNet
+from move37.nn.mixers.softmax_attention import SoftmaxAttention
 
 FILES = [
     file
     for file in sorted(Path(inspect.getfile(move37.nn.mixers)).parent.glob("*.py"))
     if file.stem != "__init__"
 ]
+ADDED_UP = ("memory", "keys", "values")  # parts of a state that are sums over tokens
 WITH_GROWING_STATE = {"softmax_attention"}
 
 B, T, HEADS = 2, 63, 4
@@ -220,3 +222,28 @@ def test_torch_compile_takes_channelwise_decays_whole() -> None:
     mixer, x_BTD = KimiDeltaAttention(WIDTHS[0], heads=HEADS).double(), inputs(40)
     compiled = torch.compile(mixer, fullgraph=True, backend="eager")
     torch.testing.assert_close(compiled(x_BTD), mixer(x_BTD))
+
+
+@pytest.mark.parametrize(
+    "mixer", [mixer for mixer in MIXERS if mixer is not SoftmaxAttention], ids=lambda m: m.__name__
+)  # whose keys and values are copies, and no sums
+def test_what_adds_up_in_a_state_is_as_wide_as_float32(mixer: type[nn.Module]) -> None:
+    made: Any = mixer(16, heads=2).bfloat16()
+    state = made.initial_state(1)
+    for _ in range(2):
+        sums = {name: value.dtype for name, value in state.items() if name in ADDED_UP}
+        assert set(sums.values()) <= {torch.float32}
+        y_1D, state = made.step(torch.zeros(1, 16, dtype=torch.bfloat16), state)
+        assert y_1D.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize("mixer", MIXERS, ids=lambda mixer: mixer.__name__)
+def test_a_wider_state_is_taken_and_kept(mixer: type[nn.Module]) -> None:
+    made: Any = mixer(16, heads=2)
+    state = {
+        name: value.double() if name in ADDED_UP else value
+        for name, value in made.initial_state(1).items()
+    }
+    y_1D, after = made.step(torch.zeros(1, 16), state)
+    assert y_1D.dtype == torch.float32
+    assert {after[name].dtype for name in after if name in ADDED_UP} <= {torch.float64}

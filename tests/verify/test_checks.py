@@ -530,3 +530,9 @@ def test_a_copy_that_training_prevents_is_told_with_when_it_fails() -> None:
     subject = subject_of(TESTS / "cheats" / "keeps_its_graph_until_it_is_used.py")
     evidence = CHECKS["restorable"](subject).evidence
     assert evidence.startswith("deep copy after a training step raises RuntimeError")
+
+
+def test_a_state_in_half_precision_is_told_with_both_errors() -> None:
+    file = TESTS / "cheats" / "decodes_in_the_precision_of_its_weights.py"
+    evidence = CHECKS["decoding"](subject_of(file, "full")).evidence
+    assert re.search(r"the error is [\d.]+% token by token and [\d.]+% all at once", evidence)

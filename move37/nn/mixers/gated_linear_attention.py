@@ -47,7 +47,9 @@ class GatedLinearAttention(nn.Module):
         zeros = self.project_out.weight.new_zeros
         return {
             "recent": zeros(batch, 3, self.project_qkv.out_features),
-            "memory": zeros(batch, self.heads, self.head_dim, self.head_dim),
+            "memory": ops.zero_state(
+                self.project_out.weight, batch, self.heads, self.head_dim, self.head_dim
+            ),
         }
 
     def step(self, x_BD: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:

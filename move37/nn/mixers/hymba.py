@@ -58,7 +58,9 @@ class Hymba(nn.Module):
         return {
             "recent": zeros(batch, 3, self.project_qkv.out_features),
             "window": zeros(batch, self.bias.shape[1] - 1, self.heads, 2 * self.head_dim + 1),
-            "memory": zeros(batch, self.heads, self.head_dim, self.head_dim),
+            "memory": ops.zero_state(
+                self.project_out.weight, batch, self.heads, self.head_dim, self.head_dim
+            ),
         }
 
     def step(self, x_BD: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:

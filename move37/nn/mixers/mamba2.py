@@ -61,7 +61,9 @@ class Mamba2(nn.Module):
         zeros = self.project_out.weight.new_zeros
         return {
             "recent": zeros(batch, 3, self.project_xbc.out_features),
-            "memory": zeros(batch, self.heads, self.head_dim, self.state),
+            "memory": ops.zero_state(
+                self.project_out.weight, batch, self.heads, self.head_dim, self.state
+            ),
         }
 
     def step(self, x_BD: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:

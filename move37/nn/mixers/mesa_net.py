@@ -61,8 +61,8 @@ class MesaNet(nn.Module):
         shape = (batch, self.heads, self.head_dim, self.head_dim)
         return {
             "recent": zeros(batch, 3, self.project_qkv.out_features),
-            "values": zeros(shape),
-            "keys": zeros(shape),
+            "values": ops.zero_state(self.project_out.weight, *shape),
+            "keys": ops.zero_state(self.project_out.weight, *shape),
         }
 
     def step(self, x_BD: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
@@ -74,11 +74,11 @@ class MesaNet(nn.Module):
         beta_BH1, log_decay_BH = self._gates(x_BD)
         k_stored = beta_BH1 * k_BHK
         _, keys = ops.linear_attention_step(q_BHK, k_stored, k_BHK, state["keys"], log_decay_BH)
-        solved_BHK = self._solve(lambda p: (keys @ p[..., None])[..., 0], q_BHK)
+        solved_BHK = self._solve(lambda p: (keys @ p[..., None])[..., 0], q_BHK.to(keys.dtype))
         o_BHV, values = ops.linear_attention_step(
             solved_BHK, k_stored, v_BHV, state["values"], log_decay_BH
         )
-        return self._read(o_BHV), {"recent": recent, "values": values, "keys": keys}
+        return self._read(o_BHV.to(x_BD.dtype)), {"recent": recent, "values": values, "keys": keys}
 
     def _solve(self, read_keys: Callable[[Tensor], Tensor], q: Tensor) -> Tensor:
         """(H + diag(l))^-1 q by conjugate gradients from zero."""

@@ -65,7 +65,9 @@ class RWKV7(nn.Module):
         zeros = self.project_out.weight.new_zeros
         return {
             "before": zeros(batch, self.project_r.in_features),
-            "memory": zeros(batch, self.heads, self.head_dim, self.head_dim),
+            "memory": ops.zero_state(
+                self.project_out.weight, batch, self.heads, self.head_dim, self.head_dim
+            ),
         }
 
     def step(self, x_BD: Tensor, state: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:

@@ -29,6 +29,7 @@ __all__ = [
     "sliding_window_attention_step",
     "softmax_attention",
     "softmax_attention_step",
+    "zero_state",
 ]
 
 
@@ -135,8 +136,10 @@ def softmax_attention_step(
     """One token of `softmax_attention`; the state holds all S earlier keys and values."""
     k_BSHK = torch.cat([k_BSHK, k_BHK[:, None]], dim=1)
     v_BSHV = torch.cat([v_BSHV, v_BHV[:, None]], dim=1)
-    score_BHS = torch.einsum("bhk,bshk->bhs", q_BHK, k_BSHK) / q_BHK.shape[-1] ** 0.5
-    return torch.einsum("bhs,bshv->bhv", score_BHS.softmax(dim=-1), v_BSHV), k_BSHK, v_BSHV
+    score_BHS = torch.einsum("bhk,bshk->bhs", q_BHK.to(k_BSHK.dtype), k_BSHK)
+    weight_BHS = (score_BHS / q_BHK.shape[-1] ** 0.5).softmax(dim=-1)
+    o_BHV = torch.einsum("bhs,bshv->bhv", weight_BHS, v_BSHV).to(q_BHK.dtype)
+    return o_BHV, k_BSHK, v_BSHV
 
 
 def sliding_window_attention_step(
@@ -154,6 +157,14 @@ def sliding_window_attention_step(
     score_BHW = score_BHW.masked_fill(used_BWH1[..., 0].transpose(1, 2) == 0, -torch.inf)
     o_BHV = torch.einsum("bhw,bwhv->bhv", score_BHW.softmax(dim=-1), v_BWHV)
     return o_BHV, window[:, :-1]
+
+
+def zero_state(weight: Tensor, *shape: int) -> Tensor:
+    """Returns zeros for a state that adds up: float32, or as wide as the weight if that is wider.
+
+    In half precision, a sum over some thousand tokens would lose each of them.
+    """
+    return weight.new_zeros(shape, dtype=torch.promote_types(weight.dtype, torch.float32))
 
 
 def head_size(dim: int, heads: int, *, multiple: int = 1) -> int:

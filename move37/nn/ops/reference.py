@@ -8,6 +8,9 @@ wherever the number changes: one that comes back is another document. A state ne
 document to the next.
 """
 
+import functools
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -91,7 +94,14 @@ def recurrence_step(
     log_decay: Tensor | None,
     S_BHVK: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """One token of `linear_attention` (beta None) or `delta_rule`: the output and the new state."""
+    """One token of `linear_attention` (beta None) or `delta_rule`: the output and the new state.
+
+    The state is float32 or wider, whatever the inputs are: it adds up what thousands of tokens say.
+    """
+    dtype = q_BHK.dtype
+    S_BHVK, q_BHK, k_BHK, v_BHV, beta_BH, log_decay = wide(
+        S_BHVK, q_BHK, k_BHK, v_BHV, beta_BH, log_decay
+    )
     if log_decay is not None:
         decay = log_decay.exp()
         S_BHVK = S_BHVK * (decay[..., None, None] if decay.ndim == 2 else decay[..., None, :])
@@ -99,7 +109,15 @@ def recurrence_step(
         error_BHV = v_BHV - torch.einsum("bhvk,bhk->bhv", S_BHVK, k_BHK)
         v_BHV = beta_BH[..., None] * error_BHV
     S_BHVK = S_BHVK + v_BHV[..., :, None] * k_BHK[..., None, :]
-    return torch.einsum("bhvk,bhk->bhv", S_BHVK, q_BHK), S_BHVK
+    return torch.einsum("bhvk,bhk->bhv", S_BHVK, q_BHK).to(dtype), S_BHVK
+
+
+def wide(*tensors: Any) -> Any:
+    """Returns the tensors in their widest type, float32 at least; None stays None."""
+    dtype = functools.reduce(
+        torch.promote_types, (x.dtype for x in tensors if x is not None), torch.float32
+    )
+    return tuple(None if x is None else x.to(dtype) for x in tensors)
 
 
 def generalized_delta_rule(
@@ -140,11 +158,15 @@ def generalized_delta_rule_step(
     S_BHVK: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """One token of `generalized_delta_rule`: the output and the new state (B, H, V, K)."""
+    dtype = q_BHK.dtype
+    S_BHVK, q_BHK, k_BHK, v_BHV, erase_BHK, write_BHK, log_decay_BHK = wide(
+        S_BHVK, q_BHK, k_BHK, v_BHV, erase_BHK, write_BHK, log_decay_BHK
+    )
     u_BHV = torch.einsum("bhvk,bhk->bhv", S_BHVK, erase_BHK)
     S_BHVK = S_BHVK * log_decay_BHK.exp()[..., None, :]
     S_BHVK = S_BHVK + u_BHV[..., :, None] * write_BHK[..., None, :]
     S_BHVK = S_BHVK + v_BHV[..., :, None] * k_BHK[..., None, :]
-    return torch.einsum("bhvk,bhk->bhv", S_BHVK, q_BHK), S_BHVK
+    return torch.einsum("bhvk,bhk->bhv", S_BHVK, q_BHK).to(dtype), S_BHVK
 
 
 def momentum_delta_rule(
@@ -186,13 +208,17 @@ def momentum_delta_rule_step(
     state_BH2VK: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """One token of `momentum_delta_rule`; the state holds S and M, (B, H, 2, V, K)."""
+    dtype = q_BHK.dtype
+    state_BH2VK, q_BHK, k_BHK, v_BHV, beta_BH, log_momentum_BH, log_decay_BH = wide(
+        state_BH2VK, q_BHK, k_BHK, v_BHV, beta_BH, log_momentum_BH, log_decay_BH
+    )
     S_BHVK, M_BHVK = state_BH2VK.unbind(dim=2)
     error_BHV = v_BHV - torch.einsum("bhvk,bhk->bhv", S_BHVK, k_BHK)
     write_BHVK = (beta_BH[..., None] * error_BHV)[..., :, None] * k_BHK[..., None, :]
     M_BHVK = log_momentum_BH.exp()[..., None, None] * M_BHVK + write_BHVK
     S_BHVK = log_decay_BH.exp()[..., None, None] * S_BHVK + M_BHVK
     o_BHV = torch.einsum("bhvk,bhk->bhv", S_BHVK, q_BHK)
-    return o_BHV, torch.stack([S_BHVK, M_BHVK], dim=2)
+    return o_BHV.to(dtype), torch.stack([S_BHVK, M_BHVK], dim=2)
 
 
 def softmax_attention(
