@@ -62,6 +62,7 @@ class Inputs(NamedTuple):
     other_1L: Tensor
     lengths: Sequence[int]  # of the long sequence's beginnings, shortest first
     counted: Sequence[int]  # lengths at which work is counted, shortest first
+    rng: torch.Generator
 
 
 def faults(
@@ -73,9 +74,9 @@ def faults(
     """
     y_BT, _ = play(given.x_BT)
     yield from _of_rows(play, given, y_BT, tolerance)
-    yield from _of_the_future(play, given.x_BT, given.other_BT, y_BT, tolerance)
+    yield from of_the_future(play, given.x_BT, given.other_BT, y_BT, tolerance, given.rng)
     y_1L, long_work = play(given.x_1L)
-    yield from _of_the_future(play, given.x_1L, given.other_1L, y_1L, tolerance)
+    yield from of_the_future(play, given.x_1L, given.other_1L, y_1L, tolerance, given.rng)
     for t in given.lengths:
         gap = _gap(play(given.x_1L[:, :t])[0], y_1L[:, :t], y_1L)
         if not gap <= tolerance:
@@ -107,12 +108,17 @@ def _of_rows(play: Play, given: Inputs, y_BT: Tensor, tolerance: float) -> Itera
         yield Fault("independence", f"a row {others}")
 
 
-def _of_the_future(
-    play: Play, x_BT: Tensor, other_BT: Tensor, y_BT: Tensor, tolerance: float
+def of_the_future(
+    play: Play,
+    x_BT: Tensor,
+    other_BT: Tensor,
+    y_BT: Tensor,
+    tolerance: float,
+    rng: torch.Generator,
 ) -> Iterator[Fault]:
-    """Redraws each row from a cut of its own on; what comes before has to stay."""
+    """Redraws each row from a cut on that nobody could know; what comes before has to stay."""
     B, T = x_BT.shape[:2]
-    cut_B1 = (1 + torch.arange(B) * (T - 1) // B + (T - 1) // (2 * B))[:, None]
+    cut_B1 = 1 + torch.randint(T - 1, (B, 1), generator=rng)
     past_BT = torch.arange(T)[None] < cut_B1
     again_BT, _ = play(torch.where(_like(past_BT, x_BT), x_BT, other_BT))
     gap = _gap(again_BT.where(_like(past_BT, again_BT), y_BT), y_BT, y_BT)
@@ -216,4 +222,5 @@ def _inputs(width: int, level: Level, seed: int, rng: torch.Generator) -> Inputs
         other_1L=subject.inputs(3, 1, long),
         lengths=(1, drawn(2, 16), drawn(16, 64), drawn(64, 128), short),
         counted=counted,
+        rng=rng,
     )

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from move37.lab.costing import Played, decoded, layers, logits, played, state_bytes
 from move37.lab.link import hash_of
-from move37.lab.recompute import Inputs, faults
+from move37.lab.recompute import Inputs, faults, of_the_future
 from move37.lab.remote import Mixers, Player, Process, Refused, Start
 from move37.nn.counting import Work
 from move37.nn.language_model import LanguageModel, TooLarge, meets
@@ -151,7 +151,6 @@ def _examine(
         _look_at_same(trained.fit.curve[-1], last, budget)
         # In a process that has played nothing that was scored: it can remember nothing of that.
         again = tapes.again(Player(fourth), budget, seed)
-        _look_at_causality(again.model, said, held_out, budget)
         _look_again(again, said, held_out, budget, assignment.excused)
         decoding = layers(tapes, budget, hash_of(said))
         decoding = decoded(*told, decoding, budget.length // 2)
@@ -184,31 +183,6 @@ def _look_at_same(trained: CurvePoint, fresh: CurvePoint, budget: TaskBudget) ->
 
 
 @torch.no_grad()
-def _look_at_causality(
-    model: LanguageModel, said: list[Tensor], held_out: list[Batch], budget: TaskBudget
-) -> None:
-    """Raises Refused if a row's end decides what is said before, in any scored batch.
-
-    Of what was scored: the same tapes, at the same shape. What they have heard of another row, or
-    of an earlier batch, is forgotten: a tape begins with the same each time.
-    """
-    rng = torch.Generator().manual_seed(hash_of(said))
-    for number, (batch, said_BTC) in enumerate(zip(held_out, said, strict=True)):
-        B, T = batch.inputs_BT.shape
-        cut_B1 = 1 + torch.randint(T - 1, (B, 1), generator=rng)  # each row has its own
-        past_BT = torch.arange(T)[None] < cut_B1
-        # Another row's end looks like an end; one that is drawn agrees with it in no place.
-        drawn_BT = torch.randint(task(budget.task).vocabulary, (B, T), generator=rng)
-        other_BT = drawn_BT if number % 2 else batch.inputs_BT.roll(1, dims=0)
-        again_BTC = model(torch.where(past_BT, batch.inputs_BT, other_BT))
-        gap_BTC = (said_BTC - again_BTC).abs() / said_BTC.abs().amax().clamp(min=1)
-        gap = gap_BTC.masked_fill(~past_BT[..., None], 0).max().item()
-        if not gap <= SCORED_TOLERANCE:
-            told = f"trained on {budget.task}, an output moves by {gap:.1e} with what follows"
-            raise Refused("causality", told)
-
-
-@torch.no_grad()
 def _look_again(
     again: Played,
     said: list[Tensor],
@@ -216,15 +190,23 @@ def _look_again(
     budget: TaskBudget,
     excused: Collection[str],
 ) -> None:
-    """Raises Refused for what `recompute` finds of the scored model, exactly: in float64.
+    """Raises Refused for what `recompute` finds of what was scored, in any batch of it.
 
-    The tapes of other lengths are of the same function: they agree on what a sequence begins with.
+    And exactly, in float64, of the first batch and of other lengths, whose tapes are of the same
+    function: they agree on what a sequence begins with.
     """
     rng = torch.Generator().manual_seed(hash_of(said))
-    again.model.double()
 
     def drawn(*shape: int) -> Tensor:
         return torch.randint(task(budget.task).vocabulary, shape, generator=rng)
+
+    for number, (batch, said_BTC) in enumerate(zip(held_out, said, strict=True)):
+        # Another row's end looks like an end; one that is drawn agrees with it in no place.
+        x_BT = batch.inputs_BT
+        other_BT = drawn(*x_BT.shape) if number % 2 else x_BT.roll(1, dims=0)
+        for fault in of_the_future(again.play, x_BT, other_BT, said_BTC, SCORED_TOLERANCE, rng):
+            raise Refused(fault.check, f"trained on {budget.task}, {fault.evidence}")
+    again.model.double()
 
     def play(tokens_BT: Tensor) -> tuple[Tensor, Work]:
         again.model(drawn(*tokens_BT.shape))  # recorded for sequences that are not scored
@@ -245,6 +227,7 @@ def _look_again(
         other_1L=drawn(*scored_1L.shape),
         lengths=(1, T // 3, T // 2, T - 1, T),
         counted=(short, scored_1L.shape[1]),
+        rng=rng,
     )
     for fault in faults(play, given, TRAINED_TOLERANCE, excused):
         raise Refused(fault.check, f"trained on {budget.task}, {fault.evidence}")

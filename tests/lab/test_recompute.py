@@ -171,7 +171,8 @@ def given() -> Inputs:
     def drawn(*shape: int) -> Tensor:
         return torch.randn(*shape, 8, generator=rng, dtype=torch.float64)
 
-    return Inputs(drawn(4, 40), drawn(4, 40), drawn(1, 500), drawn(1, 500), (1, 7, 64), (130, 500))
+    long = drawn(1, 500), drawn(1, 500)
+    return Inputs(drawn(4, 40), drawn(4, 40), *long, (1, 7, 64), (130, 500), rng)
 
 
 @pytest.mark.parametrize("check", FAULTS)
