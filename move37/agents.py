@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from move37 import devices
 from move37.history import History
 from move37.knowledge.retrieval import Library
 from move37.loop import Lab, Plan, Watch, brief_of, discover, read, try_one
@@ -152,6 +153,7 @@ def submit(
         store.share()
         plan = plan_of(preset, store.settings())
         store.check_settings(plan.settings)
+        devices.require(plan.device)
         with store.claim(fingerprint(proposal.source), proposal.name):
             with store.starting():
                 store.keep_settings(plan.settings)

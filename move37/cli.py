@@ -1,7 +1,7 @@
 """The command line: parses, calls, prints. Nothing here computes, and nothing imports torch."""
 
 import contextlib
-import io
+import inspect
 import json
 import sys
 import time
@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from move37 import __version__, interrupts
+from move37 import __version__, devices, interrupts, limits, streams
 from move37.records import InputError, Level, Measured, Record, RunFailed, fields_of, to_data
 
 if TYPE_CHECKING:
@@ -30,44 +30,109 @@ app = typer.Typer(
     help="Discovers neural sequence mixers: proposes, proves, trains, compares, learns.",
 )
 
-PresetOption = Annotated[str, typer.Option("--preset", help="laptop, smoke.")]
+NO_VALUE = ""  # the metavar of a flag; typer would show <bool>
+
+PresetOption = Annotated[str, typer.Option("--preset", metavar="NAME", help="laptop, smoke.")]
 StoreOption = Annotated[
     Path | None,
-    typer.Option("--store", help="Store file; else below runs/."),
+    typer.Option("--store", metavar="FILE", help="Store file; else below runs/."),
 ]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-SeedOption = Annotated[int, typer.Option(min=0, help="Seeds the search.")]
-DeviceOption = Annotated[str, typer.Option(help="cpu or cuda.")]
+JsonOption = Annotated[
+    bool, typer.Option("--json", metavar=NO_VALUE, help="Print JSON instead of text.")
+]
+SeedOption = Annotated[int, typer.Option(min=0, metavar="N", help="Seeds the search.")]
+DeviceOption = Annotated[str, typer.Option(metavar="NAME", help="cpu or cuda.")]
 SandboxOption = Annotated[
-    str, typer.Option("--sandbox", help="default or strict (all layers).", show_default=False)
+    str,
+    typer.Option(
+        "--sandbox", metavar="NAME", help="default or strict (all layers).", show_default=False
+    ),
 ]
-FitnessOption = Annotated[str, typer.Option(help="noise or paper.")]
-ModelsPanel = "Language models (without one, the offline composer proposes)"
+FitnessOption = Annotated[str, typer.Option(metavar="NAME", help="noise or paper.")]
+ModelsPanel = "Language models (else the offline composer proposes)"  # fits into 60 columns
 
 
 def main() -> None:
     """Runs the command line; the exit status says how it ended.
 
-    0 done, 1 the run has shown nothing or a check failed, 2 the input cannot be used or a model
-    cannot be reached, 130 stopped.
+    0 done, 1 the run has shown nothing or a check failed, 2 the input cannot be used, a model
+    cannot be reached, or the machine lacks what is needed, 130 stopped.
     """
     interrupts.catch()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # a terminal that lacks a sign shows another
     try:
-        app(standalone_mode=True)
+        safe = streams.take()
     except InputError as error:
         _fail(str(error), 2)
+    status = _status()
+    safe.flush()  # what is left in a buffer may be what does not fit on the disk
+    raise SystemExit(2 if safe.output_failed else status)
+
+
+def _status() -> int:
+    """Runs the command that was typed; returns its exit status."""
+    from move37.lab.client import LabError
+
+    _join_lines_of_help(app)
+    try:
+        limits.check_address_space()
+        app(standalone_mode=True)
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
+    except InputError as error:
+        return _complain(str(error), 2)
     except RunFailed as error:
-        _fail(str(error), 1)
+        return _complain(str(error), 1)
+    except LabError as error:
+        return _complain(str(error), 2)
+    except MemoryError:
+        return _complain("the memory of this machine, or its limit (`ulimit -v`), is used up", 2)
+    return 0
+
+
+def _join_lines_of_help(commands: typer.Typer) -> None:
+    """Makes each paragraph of each command's help one line, which typer then wraps.
+
+    Typer keeps the line ends of a docstring after its first paragraph.
+    """
+    for command in commands.registered_commands:
+        paragraphs = inspect.getdoc(command.callback or main) or ""
+        command.help = "\n\n".join(text.replace("\n", " ") for text in paragraphs.split("\n\n"))
+    for group in commands.registered_groups:
+        if group.typer_instance is not None:
+            _join_lines_of_help(group.typer_instance)
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        print(__version__)  # noqa: T201
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            metavar=NO_VALUE,
+            is_eager=True,
+            callback=_print_version,
+            help="Print the version and exit.",
+        ),
+    ] = False,
+) -> None:
+    """The options of the program itself."""
+
+
+def _complain(message: str, status: int) -> int:
+    """Prints a sentence on standard error; returns the exit status."""
+    console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+    console.print(f"move37: {message}", style="red", soft_wrap=True)
+    return status
 
 
 def _fail(message: str, status: int) -> NoReturn:
-    text = f"move37: {message}"
-    console = Console(stderr=True, highlight=False, markup=False, emoji=False)
-    console.print(text, style="red", soft_wrap=True)
-    raise SystemExit(status)
+    raise SystemExit(_complain(message, status))
 
 
 def _print_json(data: object) -> None:
@@ -79,10 +144,10 @@ def run(
     preset: PresetOption = "laptop",
     store: StoreOption = None,
     experiments: Annotated[
-        int | None, typer.Option(min=1, help="Proposals; else the preset's.")
+        int | None, typer.Option(min=1, metavar="N", help="Proposals; else the preset's.")
     ] = None,
     seed: SeedOption = 0,
-    workers: Annotated[int, typer.Option(min=1, help="At a time.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, metavar="N", help="At a time.")] = 2,
     device: DeviceOption = "cpu",
     fitness: FitnessOption = "noise",
     sandbox: SandboxOption = "default",
@@ -91,34 +156,48 @@ def run(
         list[str] | None,
         typer.Option(
             "--model",
+            metavar="MODEL",
             help="PROVIDER:NAME or URL#NAME; several too.",
             rich_help_panel=ModelsPanel,
         ),
     ] = None,
     models: Annotated[
         Path | None,
-        typer.Option("--models", help="The same from a TOML file.", rich_help_panel=ModelsPanel),
+        typer.Option(
+            "--models",
+            metavar="FILE",
+            help="The same from a TOML file.",
+            rich_help_panel=ModelsPanel,
+        ),
     ] = None,
     secrets: Annotated[
         Path | None,
-        typer.Option(help="File of KEY=value lines.", rich_help_panel=ModelsPanel),
+        typer.Option(metavar="FILE", help="File of KEY=value lines.", rich_help_panel=ModelsPanel),
     ] = None,
     max_dollars: Annotated[
-        float | None, typer.Option(help="Spend no more.", rich_help_panel=ModelsPanel)
+        float | None,
+        typer.Option(metavar="USD", help="Spend no more.", rich_help_panel=ModelsPanel),
     ] = None,
     max_tokens: Annotated[
-        int | None, typer.Option(help="Use no more, in and out.", rich_help_panel=ModelsPanel)
+        int | None,
+        typer.Option(metavar="N", help="Use no more, in and out.", rich_help_panel=ModelsPanel),
     ] = None,
     record: Annotated[
-        Path | None, typer.Option(help="Keep all exchanges here.", rich_help_panel=ModelsPanel)
+        Path | None,
+        typer.Option(
+            metavar="FOLDER", help="Keep all exchanges here.", rich_help_panel=ModelsPanel
+        ),
     ] = None,
     replay: Annotated[
         Path | None,
-        typer.Option(help="Answer from these, ask nobody.", rich_help_panel=ModelsPanel),
+        typer.Option(
+            metavar="FOLDER", help="Answer from these, ask nobody.", rich_help_panel=ModelsPanel
+        ),
     ] = None,
     judge_share: Annotated[
         float,
         typer.Option(
+            metavar="SHARE",
             help="The judge's part of the judgement, 0 to 1.",
             rich_help_panel=ModelsPanel,
             show_default=False,
@@ -182,15 +261,18 @@ def _session(
         judge_share=words.judge_share if words else 0.0,
     )
     strict = _strict(sandbox)
+    limits.check_lab(0 if device == "cuda" else plan.preset.limit_bytes)
     said = words or asking.Words()
     console = Console(stderr=as_json)
     new = not (store or plan.preset.default_store).exists()
     with contextlib.ExitStack() as stack:
         if new:  # before anything is written
+            devices.require(device)
             _reach(said, console)
         opened = stack.enter_context(session.open_store(plan, store))
         history = read(opened, judge_share=plan.judge_share)
-        if not new and history.experiments < plan.experiments:
+        if not new and (words is None or history.experiments < plan.experiments):
+            devices.require(device)
             _reach(said, console)
         work = session.Session(plan, opened, history, as_json=as_json, strict=strict, words=said)
         team = stack.enter_context(
@@ -399,10 +481,13 @@ def verify(
             help="For loading and all checks: 600, with --quick 120.",
         ),
     ] = None,
-    dim: Annotated[int, typer.Option(min=1, help="Model width.")] = 64,
-    heads: Annotated[int, typer.Option(min=1, help="Heads.")] = 4,
+    dim: Annotated[int, typer.Option(min=1, metavar="N", help="Model width.")] = 64,
+    heads: Annotated[int, typer.Option(min=1, metavar="N", help="Heads.")] = 4,
     quick: Annotated[
-        bool, typer.Option("--quick", help="The quick level, as before every training.")
+        bool,
+        typer.Option(
+            "--quick", metavar=NO_VALUE, help="The quick level, as before every training."
+        ),
     ] = False,
     sandbox: SandboxOption = "default",
     as_json: JsonOption = False,
@@ -429,7 +514,8 @@ def verify(
     page = terminal.AuditPage(console, audit, aim.file.name)
     # What is going on stands below the rows, where they go to a terminal.
     below = console if console.is_terminal and not as_json else errors
-    with _lab(sandbox, errors) as lab, below.status("starting the lab ...") as status:
+    lab_of = _lab(sandbox, errors, audit.limit_bytes)
+    with lab_of as lab, below.status("starting the lab ...") as status:
         outcome = auditing.verify(
             audit,
             aim.file,
@@ -454,20 +540,25 @@ def verify(
 def import_(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON: name, program, motivation.")],
     name: Annotated[
-        list[str] | None, typer.Option("--name", help="The program of this name; repeatable.")
+        list[str] | None,
+        typer.Option("--name", metavar="NAME", help="The program of this name; repeatable."),
     ] = None,
     only: Annotated[
         list[str] | None, typer.Option("--only", metavar="CHECK", help="This check; also A,B.")
     ] = None,
-    full: Annotated[bool, typer.Option("--full", help="The full level of each check.")] = False,
+    full: Annotated[
+        bool, typer.Option("--full", metavar=NO_VALUE, help="The full level of each check.")
+    ] = False,
     train: Annotated[
-        bool, typer.Option("--train", help="Train what passes, beside the baselines.")
+        bool,
+        typer.Option("--train", metavar=NO_VALUE, help="Train what passes, beside the baselines."),
     ] = False,
     preset: PresetOption = "laptop",
     store: Annotated[
-        Path | None, typer.Option("--store", help="Store file; else one per collection.")
+        Path | None,
+        typer.Option("--store", metavar="FILE", help="Store file; else one per collection."),
     ] = None,
-    workers: Annotated[int, typer.Option(min=1, help="Examinations at a time.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, metavar="N", help="Examinations at a time.")] = 2,
     sandbox: SandboxOption = "default",
     as_json: JsonOption = False,
 ) -> None:
@@ -493,7 +584,7 @@ def import_(
         collection, known, only=checks if only else (), level=level, trained=train
     )
     console, errors = Console(highlight=False), Console(stderr=True, highlight=False)
-    with Store.open(path, create=True) as opened, _lab(sandbox, errors) as lab:
+    with _lab(sandbox, errors, known.limit_bytes) as lab, Store.open(path, create=True) as opened:
         opened.lock()
         opened.keep_settings(
             importing.settings(collection, known, checks=checks, level=level, trained=train)
@@ -546,7 +637,9 @@ def brief(
     store: StoreOption = None,
     seed: Annotated[
         int | None,
-        typer.Option(min=0, help="Draw another parent.", show_default="the store's seed"),
+        typer.Option(
+            min=0, metavar="N", help="Draw another parent.", show_default="the store's seed"
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -567,10 +660,11 @@ def submit(
         str, typer.Argument(metavar="FILE", help="A Python file or an answer in Markdown; - reads.")
     ],
     motivation: Annotated[
-        str, typer.Option(help="Why it may help; an answer says it itself.")
+        str, typer.Option(metavar="TEXT", help="Why it may help; an answer says it itself.")
     ] = "",
     name: Annotated[
-        str, typer.Option(help="Its name.", show_default="the answer's or the class's")
+        str,
+        typer.Option(metavar="NAME", help="Its name.", show_default="the answer's or the class's"),
     ] = "",
     parent: Annotated[
         str, typer.Option(metavar="ID", help="What it descends from: id, number or name.")
@@ -602,7 +696,10 @@ def submit(
             console.print(f"measuring {mixer}", markup=False, soft_wrap=True)
 
     try:
-        with _lab(sandbox, console) as lab, console.status("starting the lab ...") as status:
+        with (
+            _lab(sandbox, console, known.limit_bytes) as lab,
+            console.status("starting the lab ...") as status,
+        ):
             place = agents.place_of(known, store)
             done = agents.submit(known, place, text, words, lab, watch)
     except KeyboardInterrupt:
@@ -628,10 +725,11 @@ def mcp(
     preset: PresetOption = "laptop", store: StoreOption = None, sandbox: SandboxOption = "default"
 ) -> None:
     """Serve brief, submit, top and verify to a coding agent (MCP over stdio)."""
-    from move37 import agents, presets, serving
+    from move37 import agents, auditing, presets, serving
 
     known = presets.preset(preset)
-    with _lab(sandbox, Console(stderr=True, highlight=False)) as lab:
+    errors = Console(stderr=True, highlight=False)
+    with _lab(sandbox, errors, auditing.LIMIT_BYTES) as lab:
         try:
             serving.serve(known, agents.place_of(known, store), lab)
         except KeyboardInterrupt:
@@ -641,12 +739,16 @@ def mcp(
 @app.command()
 def doctor(
     model: Annotated[
-        list[str] | None, typer.Option("--model", help="A language model to reach, as for `run`.")
+        list[str] | None,
+        typer.Option("--model", metavar="MODEL", help="A language model to reach, as for `run`."),
     ] = None,
     models: Annotated[
-        Path | None, typer.Option("--models", help="The same from a TOML file.")
+        Path | None,
+        typer.Option("--models", metavar="FILE", help="The same from a TOML file."),
     ] = None,
-    secrets: Annotated[Path | None, typer.Option(help="File of KEY=value lines.")] = None,
+    secrets: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="File of KEY=value lines.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Check that everything a run needs is here. Exit status 1 if something is not."""
@@ -679,9 +781,10 @@ def _strict(sandbox: str) -> bool:
     return sandbox == "strict"
 
 
-def _lab(sandbox: str, console: Console) -> "Lab":
+def _lab(sandbox: str, console: Console, examination_bytes: int) -> "Lab":
     from move37.lab.client import Lab
 
+    limits.check_lab(examination_bytes)
     return Lab(strict=_strict(sandbox), warn=lambda text: console.print(text, style="yellow"))
 
 

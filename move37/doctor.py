@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import metadata
 
+from move37 import devices
 from move37.asking import Words
 from move37.knowledge.retrieval import Library, entries
 from move37.lab.client import Lab
@@ -44,6 +45,7 @@ def examine(words: Words) -> list[Finding]:
             ("python", _python),
             ("machine", _machine),
             ("torch", _torch),
+            ("cuda", _cuda),
             ("text", _text),
             ("knowledge", _knowledge),
             ("sqlite", _sqlite),
@@ -82,6 +84,12 @@ def _machine() -> str:
 
 def _torch() -> str:
     return metadata.version("torch")
+
+
+def _cuda() -> str:
+    """A machine without CUDA is reported, and is no fault of the installation."""
+    found = devices.cuda()
+    return found.name or f"{found.reason}; --device cpu needs none"
 
 
 def _text() -> str:

@@ -73,20 +73,23 @@ MAY_IMPORT: dict[str, set[str]] = {
     "presets": {"records", "search", "catalogue"},
     "catalogue": {"records"},
     "loop": OFFICE | {"presets"},
-    "importing": OFFICE | {"presets", "loop"},
-    "agents": OFFICE | {"presets", "loop"},
+    "importing": OFFICE | {"presets", "loop", "auditing"},
+    "agents": OFFICE | {"presets", "loop", "devices", "web"},
     "serving": OFFICE | {"presets", "agents", "auditing"},
     "auditing": {"records", "lab.client", "presets", "catalogue"},
     "interrupts": set(),
+    "streams": {"records"},
+    "limits": {"records"},
+    "devices": {"records"},
     "asking": OFFICE | {"presets"},
-    "doctor": COMPOSED | {"lab.sandbox", "asking"},
+    "doctor": COMPOSED | {"lab.sandbox", "asking", "devices"},
     "terminal": COMPOSED,
     "session": COMPOSED | {"terminal", "web", "interrupts", "asking"},
     "cli": COMPOSED
     | {"terminal", "session", "doctor", "asking", "auditing", "importing", "web"}
-    | {"agents", "serving", "interrupts"},
+    | {"agents", "serving", "interrupts", "streams", "limits", "devices"},
     "__main__": {"cli"},
-    "web": {"records", "results", "search", "store"},
+    "web": {"records", "results", "search", "store", "presets"},
 }
 MAY_IMPORT_TORCH = {
     "lab.link",

@@ -1,6 +1,7 @@
 """The command line: clear sentences, exit statuses, and JSON that a program can read."""
 
 import ast
+import itertools
 import json
 import os
 import re
@@ -174,6 +175,12 @@ def test_python_m_move37_is_the_command() -> None:
     assert (done.returncode, done.stdout) == (0, move37("version").stdout)
 
 
+def test_the_version_is_an_option_and_a_command() -> None:
+    option, command = move37("--version"), move37("version")
+    assert (option.returncode, option.stdout) == (0, command.stdout)
+    assert re.fullmatch(r"\d+\.\d+\.\d+\n", option.stdout)
+
+
 def test_an_unknown_mixer_is_told_which_there_are() -> None:
     refused(move37("mixers", "Perceptron"), "no mixer 'Perceptron' in the library: expected one of")
 
@@ -182,6 +189,41 @@ def test_verify_of_a_name_in_the_library_is_told_which_file_to_give() -> None:
     told = move37("verify", "GatedDeltaNet")
     refused(told, "The library's GatedDeltaNet is checked by: move37 verify ")
     assert told.stderr.strip().endswith(find("GatedDeltaNet").path)
+
+
+COMMANDS = (
+    "",
+    *("run", "step", "top", "show", "tree", "costs", "lessons", "mixers", "verify", "import"),
+    *("brief", "submit", "mcp", "doctor", "version"),
+)
+
+
+def _help(command: str, width: int) -> str:
+    done = move37(*command.split(), "--help", env={**WIDE, "COLUMNS": str(width)})
+    assert done.returncode == 0
+    return done.stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_is_wrapped_at_the_width_of_the_terminal_and_nothing_is_cut(command: str) -> None:
+    wide = _help(command, 400)
+    for width in (60, 80, 100):
+        text = _help(command, width)
+        assert max(len(line) for line in text.splitlines()) <= width
+        assert "…" not in text
+        (prose, *_) = text.split("╭─ ")
+        # A line ends because the next word has no room, or its paragraph is over.
+        for line, following in itertools.pairwise(prose.rstrip().splitlines()):
+            if line.strip() and following.strip():
+                assert len(line.rstrip()) + 1 + len(following.split()[0]) > width - 1, line
+        for title in re.findall(r"╭─ (.*?) ─", wide):
+            assert f"╭─ {title} ─" in text
+
+
+def test_the_help_of_every_command_is_looked_at() -> None:
+    (table,) = re.findall(r"Commands ─+╮\n(.*?)╰", _help("", 200), re.S)
+    listed = {line.split()[1] for line in table.splitlines()}
+    assert listed - {"store"} == set(COMMANDS) - {""}
 
 
 def test_the_help_of_run_fits_on_one_screen() -> None:
@@ -410,7 +452,7 @@ def test_verify_goes_on_after_a_check_that_raises() -> None:
     cheat = CHEATS / "single_token_loses_its_dimension.py"
     done = move37("verify", str(cheat), "--quick", "--json")
     checks = {check["check"]: check for check in json.loads(done.stdout)["checks"]}
-    assert checks["gradients"]["evidence"].startswith("raises RuntimeError")
+    assert "raises RuntimeError" in checks["gradients"]["evidence"]
     assert list(checks)[-1] == "chunking"
 
 
