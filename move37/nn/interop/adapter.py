@@ -127,7 +127,15 @@ class MaskingPackingFlaMixer(PackingFlaMixer):
     def forward(
         self, x_BTD: Tensor, documents_BT: Tensor | None = None, mask_BT: Tensor | None = None
     ) -> Tensor:
-        """Maps (B, T, D) to (B, T, D), with documents or with a mask (true for a token)."""
+        """Maps (B, T, D) to (B, T, D), with documents or with a mask (true for a token).
+
+        Raises ValueError for both: the layer takes `cu_seqlens` or `attention_mask`.
+        """
+        if mask_BT is not None and documents_BT is not None:
+            raise ValueError(
+                "expected documents_BT or mask_BT, got both: give the padding a document number "
+                "of its own in documents_BT, and leave mask_BT out"
+            )
         if mask_BT is not None:
             return self._masked(x_BTD, mask_BT)
         return super().forward(x_BTD, documents_BT)
