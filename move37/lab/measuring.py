@@ -69,7 +69,12 @@ def measure(assignment: Assignment, start: Start, report: Callable[[str], None])
             checks = _verified(process, assignment, enter)
         if not isinstance(checks, tuple):
             return Examined(checks)
-        checks = _recomputed(checks, assignment, start, enter)
+        if set(RECOMPUTED) & set(assignment.checks):
+            enter(OUTSIDE)
+            asked = set(assignment.checks) - set(assignment.excused)
+            size = assignment.budgets[0].model
+            verdicts = _outside(assignment, size.width, size.heads, asked, start)
+            checks = tuple(map(verdicts.join, checks))
         for check in checks:
             if check.verdict in ("failed", "not run") and check.check not in assignment.excused:
                 return Examined(Rejected(check.check, check.evidence, checks))
@@ -156,21 +161,6 @@ def seed_of(source: str) -> int:
     So a record can be repeated, and a program cannot hold what follows from its own text.
     """
     return int.from_bytes(hashlib.sha256(source.encode()).digest()[:4]) >> 8
-
-
-def _recomputed(
-    checks: tuple[CheckResult, ...],
-    assignment: Assignment,
-    start: Start,
-    enter: Callable[[str], None],
-) -> tuple[CheckResult, ...]:
-    if not set(RECOMPUTED) & set(assignment.checks):
-        return checks
-    enter(OUTSIDE)
-    size = assignment.budgets[0].model
-    asked = set(assignment.checks) - set(assignment.excused)
-    verdicts = _outside(assignment, size.width, size.heads, asked, start)
-    return tuple(map(verdicts.join, checks))
 
 
 def _verified(

@@ -135,12 +135,11 @@ def _gap(y: Tensor, expected: Tensor, scale: Tensor) -> float:
     return ((y - expected).abs().max() / scale.abs().max().clamp(min=1)).item()
 
 
-class Verdicts:
+class Verdicts(NamedTuple):
     """What was found outside of the program's process, to be joined with what was said inside."""
 
-    def __init__(self, found: Sequence[Fault], reason: str = "") -> None:
-        self._evidence = {fault.check: fault.evidence for fault in reversed(found)}
-        self.reason = reason  # why nothing could be recomputed, or ""
+    found: Sequence[Fault]
+    reason: str = ""  # why nothing could be recomputed, or ""
 
     def join(self, inside: CheckResult) -> CheckResult:
         """Returns the verdict of a check: outside it has to pass as well."""
@@ -149,9 +148,10 @@ class Verdicts:
         if self.reason:
             told = f"passed in the program's own process, and not outside of it: {self.reason}"
             return replace(inside, verdict="not run", evidence=told)
-        if inside.check in self._evidence:
-            told = f"recomputed outside of the program's process: {self._evidence[inside.check]}"
-            return replace(inside, verdict="failed", evidence=told, recomputed=True)
+        for fault in self.found:
+            if fault.check == inside.check:
+                told = f"recomputed outside of the program's process: {fault.evidence}"
+                return replace(inside, verdict="failed", evidence=told, recomputed=True)
         return replace(inside, recomputed=True)
 
 
