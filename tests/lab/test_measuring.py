@@ -132,6 +132,25 @@ def test_the_bytes_of_a_state_are_those_of_the_tensors_in_it(lab: Lab) -> None:
     assert {one.state_bytes for one in outcome.measurements} == {layers * (width + 1) * 4}
 
 
+COUNT_IN_A_SIZE = """
+    def initial_state(self, batch):
+        return torch.zeros(0, 0)
+
+    def step(self, x_BD, state):
+        count = state.shape[1] + 1
+        return self.project(x_BD) / count, torch.zeros(0, count)
+"""
+
+
+def test_numbers_that_the_sizes_of_a_state_hide_are_counted(lab: Lab) -> None:
+    mean = "self.project(x_BTD) / torch.arange(1, 1 + x_BTD.shape[1])[:, None]"
+    source = MIXER.format(more="", output=mean) + COUNT_IN_A_SIZE
+    outcome = lab.examine(assignment(SMOKE, source, seeds=(0,), checks=()))
+    assert isinstance(outcome, Measured), outcome
+    dimensions, layers = 2, SMOKE.budgets[0].model.layers
+    assert {one.state_bytes for one in outcome.measurements} == {layers * dimensions * 8}
+
+
 @pytest.mark.parametrize("dtype", ["complex64", "bfloat16", "float16"])
 def test_weights_that_the_optimiser_does_not_take_are_a_crash_that_says_so(
     lab: Lab, dtype: str
