@@ -14,6 +14,7 @@ from move37.records import CheckResult
 from move37.verify.subject import (
     TOLERANCE,
     TRAINED_LENGTHS,
+    TRAINED_SHARE,
     Call,
     Subject,
     draws,
@@ -35,8 +36,6 @@ WHOLE_CHUNKS = 64  # a multiple of every usual chunk size; twice that at the ful
 FLOAT32_TOLERANCE = 1e-3
 # Under autocast a number has eight digits in base two, and a sum of rounded ones a few less.
 AUTOCAST_TOLERANCE = 0.03
-# Of itself: how far some steps of training leave a parameter from where it began.
-TRAINED_SHARE = 0.02
 # Width and heads of the presets: what a program does there only, it is paid for.
 PRESET_SIZE = (32, 2)
 TRAIN_PREFIXES = (1, 16, 33, 64, 128)

@@ -24,8 +24,12 @@ from move37.records import CheckResult, Level
 TOLERANCE = 1e-9
 FILE = "candidate.py"  # what tracebacks call the program's file (see lab.loading)
 EPSILON = 1e-5  # of the norm before a mixer (see nn.language_model)
+# In PyTorch's message to what changes its input in place, as `repeatable` says.
+CHANGES_A_LEAF = "leaf Variable that requires grad"
 # Two states of PyTorch's generator lie this many numbers apart: more than a small mixer draws.
 BLOCK = 50_000
+# Of itself: how far some steps of training leave a parameter from where it began.
+TRAINED_SHARE = 0.02
 # Lengths at which the presets train: what a program does there only is what it is paid for.
 TRAINED_LENGTHS = (24, 64)
 
@@ -192,7 +196,18 @@ class Call(NamedTuple):
         return given_BTD
 
     def run(self, mixer: nn.Module, x_BTD: Tensor) -> Tensor:
-        """Returns the output of a mixer that is called so, without its graph."""
+        """Returns the output of a mixer that is called so, without its graph.
+
+        One that changes its input is given no leaf, where PyTorch forbids that.
+        """
+        try:
+            return self._run(mixer, x_BTD)
+        except RuntimeError as error:
+            if self.gradients != "leaf" or CHANGES_A_LEAF not in str(error):
+                raise
+            return self._replace(gradients="graph")._run(mixer, x_BTD)
+
+    def _run(self, mixer: nn.Module, x_BTD: Tensor) -> Tensor:
         mixer.train(self.train)
         with torch.set_grad_enabled(self.gradients != "none"):
             given_BTD = self.give(x_BTD)
