@@ -185,17 +185,18 @@ def recompute(
                         weight.copy_(noise * std if std else drawn)
                 played = PlayedMixer(mixers, mixer, Player(playing), {})
                 played.record(_another(given.x_BT, rng))
-                y_BTD = played(given.x_BT)
-                if y_BTD.isfinite().all():
+                if played(given.x_BT).isfinite().all():
                     break
-            gap = _gap(mixer(given.x_BT), y_BTD, y_BTD)
-            if not gap <= SAME_TOLERANCE:
-                return Verdicts((), depends(f"outputs that differ by {gap:.1e}"))
 
             def play(x_BTD: Tensor) -> tuple[Tensor, Work]:
                 played.record(_another(x_BTD, rng))
                 return played(x_BTD), played.work
 
+            for x_BTD in (given.x_BT, given.x_1L):  # does the program do what its tapes do?
+                y_BTD, _ = play(x_BTD)
+                gap = _gap(mixer(x_BTD), y_BTD, y_BTD)
+                if not gap <= SAME_TOLERANCE:
+                    return Verdicts((), depends(f"outputs that differ by {gap:.1e}"))
             return Verdicts([*faults(play, given, TOLERANCE, excused)])
     except Refused as error:
         return Verdicts((), error.evidence)
