@@ -24,6 +24,7 @@ from move37.research.syntax import fingerprint, parse
 from move37.results import find
 from move37.search.fitness import Form, form_of
 from move37.store.store import Claim, Store
+from move37.web.report import report_name, report_title, write_report
 
 AGENT = "agent"
 TAKEN = ("baseline", "composer", "imported")  # origins of programs that no agent wrote
@@ -87,12 +88,18 @@ def next_task(preset: Preset, path: Path, *, seed: int | None = None) -> Task:
     brief = cold if due else brief_of(plan, number, history)
     measuring = tuple(claim.name for claim in claims)
     text = document(brief, preset.budgets[0].model, Library())
-    head = _head(number, brief.parent, due, measuring)
+    head = _head(number, brief.parent, due, measuring, preset.warnings)
     parent = brief.parent.candidate.id if brief.parent else None
     return Task(number, parent, due, measuring, f"{head}\n\n{text}")
 
 
-def _head(number: int, parent: Record | None, due: int, measuring: Sequence[str]) -> str:
+def _head(
+    number: int,
+    parent: Record | None,
+    due: int,
+    measuring: Sequence[str],
+    warnings: Sequence[str],
+) -> str:
     identity = parent.candidate.id if parent else ""
     told = [
         f"Experiment {number}, the parent is {parent.candidate.proposal.name}, id {identity}."
@@ -106,6 +113,7 @@ def _head(number: int, parent: Record | None, due: int, measuring: Sequence[str]
         )
     if measuring:
         told.append(f"Others are measuring {', '.join(measuring)}: propose something else.")
+    told += warnings
     option = f" --parent {identity}" if parent else ""
     told.append(
         f"Hand the answer, or its program with `--motivation TEXT`, in with the command\n"
@@ -163,6 +171,29 @@ def submit(
             records, lesson = try_one(plan, proposal, parent, lab, history, watch)
             records, lesson = store.append_next(records, lesson)
         return Submitted(records, lesson, store.records(), plan.form)
+
+
+def renew_report(preset: Preset, path: Path) -> Path:
+    """Writes the report beside a store anew, from all that the store holds; returns its path.
+
+    Several processes may do so at once: whoever writes looks afterwards whether the store has
+    grown meanwhile, so the last page that is written is of the last experiment. Raises RunFailed
+    if the disk does not take it.
+    """
+    with Store.open(path, write=False) as store:
+        plan = plan_of(preset, store.settings())
+        while True:
+            history = read(store)
+            written = write_report(
+                path.parent,
+                records=history,
+                lessons=history.lessons,
+                title=report_title(preset.name, plan.seed),
+                form=plan.form,
+                name=report_name(path),
+            )
+            if len(store.records()) == len(history):
+                return written
 
 
 def _parent(path: Path, identity: str) -> Record:

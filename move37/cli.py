@@ -5,7 +5,6 @@ import inspect
 import json
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -15,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from move37 import __version__, devices, interrupts, limits, streams
-from move37.records import InputError, Level, Measured, Record, RunFailed, fields_of, to_data
+from move37.records import Audited, InputError, Level, RunFailed, fields_of, to_data
 
 if TYPE_CHECKING:
     from move37.asking import Words
@@ -306,19 +305,20 @@ def top(
 ) -> None:
     """Show the leaderboard, baselines marked."""
     from move37 import terminal
+    from move37.presets import warnings_for
     from move37.search.fitness import form_of
     from move37.search.leaderboard import leaderboard
 
     form = form_of(fitness)
     records = _read(preset, store)
-    rows = leaderboard(records, form)
+    rows, warnings = leaderboard(records, form), warnings_for(records)
+    console = Console()
     if as_json:
-        _print_json([fields_of(row) for row in rows])
+        _print_json([fields_of(row) | {"warnings": warnings} for row in rows])
     elif not rows:
-        Console().print("Nothing to rank yet: the baselines are not measured.")
+        console.print("Nothing to rank yet: the baselines are not measured.")
     else:
-        Console().print(terminal.leaderboard_table(rows))
-        Console().print(terminal.READING)
+        console.print(terminal.leaderboard_page(rows, warnings, width=console.width))
 
 
 @app.command()
@@ -336,22 +336,19 @@ def show(
 
 
 def _show(history: "History", number: int, as_json: bool) -> None:
-    from move37 import terminal
-    from move37.search.leaderboard import row_of
+    from move37 import experiments, terminal
 
-    mine, identity = history.experiment(number), history.experiment(number)[-1].candidate.id
-    lesson = next((one for one in history.lessons if one.experiment == number), None)
-    measured = isinstance(mine[-1].outcome, Measured)  # not the same program in another experiment
-    row = row_of(history, identity) if measured else None
-    judgement = history.judgement(identity) if measured else None
-    ancestors = _ancestors(history, mine[-1])
+    shown = experiments.gather(history, number)
     if as_json:
-        shown = fields_of(row) if row else None
-        found = {"row": shown, "records": mine, "lesson": lesson, "lineage": ancestors}
-        _print_json(found | {"judgement": fields_of(judgement) if judgement else None})
+        row, judgement = shown.row, shown.judgement
+        _print_json(
+            fields_of(shown)
+            | {"row": fields_of(row) if row else None}
+            | {"judgement": fields_of(judgement) if judgement else None}
+        )
     else:
-        Console().print(terminal.experiment_page(mine, lesson, row, ancestors, judgement))
-        print(mine[-1].candidate.proposal.source)  # noqa: T201  as it is, to be copied
+        Console().print(terminal.experiment_page(shown))
+        print(shown.last.candidate.proposal.source)  # noqa: T201  as it is, to be copied
 
 
 @app.command()
@@ -360,10 +357,11 @@ def tree(
 ) -> None:
     """Show who descends from whom."""
     from move37 import terminal
+    from move37.presets import warnings_for
     from move37.search.leaderboard import leaderboard
 
     records = _read(preset, store)
-    rows = leaderboard(records)
+    rows, warnings = leaderboard(records), warnings_for(records)
     if as_json:
         last = {record.experiment: record for record in records}
         fitness = {row.id: row.fitness for row in rows}
@@ -376,12 +374,16 @@ def tree(
                     "parents": record.parents,
                     "outcome": type(record.outcome).__name__,
                     "fitness": fitness.get(record.candidate.id),
+                    "warnings": warnings,
                 }
                 for record in last.values()
             ]
         )
     else:
-        Console().print(terminal.lineage_tree(records, rows))
+        console = Console()
+        console.print(terminal.lineage_tree(records, rows))
+        for warning in warnings:
+            console.print(terminal.warning_text(warning))
 
 
 @app.command()
@@ -420,10 +422,13 @@ def lessons(
     preset: PresetOption = "laptop", store: StoreOption = None, as_json: JsonOption = False
 ) -> None:
     """Show what each experiment taught, newest last."""
+    from move37 import terminal
+    from move37.presets import warnings_for
+
     records = _read(preset, store)
-    learnt = records.lessons
+    learnt, warnings = records.lessons, warnings_for(records)
     if as_json:
-        _print_json([fields_of(lesson) for lesson in learnt])
+        _print_json([fields_of(lesson) | {"warnings": warnings} for lesson in learnt])
         return
     names = {record.experiment: record.candidate.proposal.name for record in records}
     console = Console()
@@ -431,6 +436,8 @@ def lessons(
         console.print(Text(f"{lesson.experiment:>4}  {names[lesson.experiment]}", style="bold"))
         console.print(Text(f"      {lesson.text}"))
         console.print(Text(f"      Next: {lesson.weakness}", style="dim"))
+    for warning in warnings:
+        console.print(terminal.warning_text(warning))
 
 
 @app.command()
@@ -514,15 +521,24 @@ def verify(
     page = terminal.AuditPage(console, audit, aim.file.name)
     # What is going on stands below the rows, where they go to a terminal.
     below = console if console.is_terminal and not as_json else errors
-    lab_of = _lab(sandbox, errors, audit.limit_bytes)
-    with lab_of as lab, below.status("starting the lab ...") as status:
-        outcome = auditing.verify(
-            audit,
-            aim.file,
-            lab,
-            lambda stage: status.update(Text(stage)),
-            page.tell if not as_json else lambda so_far: None,
-        )
+    done = list[str]()
+
+    def tell(so_far: Audited) -> None:
+        done[:] = [check.check for check in so_far.checks]
+        if not as_json:
+            page.tell(so_far)
+
+    try:
+        with (
+            _lab(sandbox, errors, audit.limit_bytes) as lab,
+            below.status("starting the lab ...") as status,
+        ):
+            outcome = auditing.verify(
+                audit, aim.file, lab, lambda stage: status.update(Text(stage)), tell
+            )
+    except KeyboardInterrupt:  # the lab is closed, and has ended all that it had started
+        count = f"{len(done)} of {len(audit.checks)} checks"
+        _fail(f"stopped after {count}: the processes of {aim.file} are ended", 130)
     if as_json:
         _print_json(
             {"file": str(aim.file), "mixer": outcome.mixer or None, "passed": outcome.passed}
@@ -569,10 +585,10 @@ def import_(
     content, or other checks, have a store of their own. Exit status 0: some program passed (with
     --train: was measured); 1: none; 2: the file cannot be used.
     """
-    from move37 import auditing, importing, presets, session, terminal
+    from move37 import auditing, importing, presets, terminal
     from move37.search.leaderboard import leaderboard
     from move37.store.store import Store
-    from move37.web.report import write_report
+    from move37.web.report import report_name, write_report
 
     if train and (only or full):
         raise InputError("--train goes with all checks at the quick level, as a run does")
@@ -616,15 +632,16 @@ def import_(
             told = f"{len(opened.records())} records are kept in {path}"
             _fail(f"stopped: {told}; the same command goes on from there", 130)
         kept, lessons = opened.records(), opened.lessons()
-    title, report = f"move37 import {file.name}", session.report_name(path)
+    title, report = f"move37 import {file.name}", report_name(path)
     page = write_report(path.parent, records=kept, lessons=lessons, title=title, name=report)
-    summary = importing.Summary.of(kept)
+    summary, warnings = importing.Summary.of(kept), presets.warnings_for(kept)
     if as_json:
-        print(json.dumps({"summary": fields_of(summary)}))  # noqa: T201
+        last = {"summary": fields_of(summary), "warnings": list(warnings)}
+        print(json.dumps(last))  # noqa: T201
     else:
         if rows := leaderboard(kept):
-            console.print(terminal.leaderboard_table(rows))
-            console.print(terminal.READING + "\n")
+            console.print(terminal.leaderboard_page(rows, warnings, width=console.width))
+            console.print()
         where = f"Store   {path}\nReport  {page}\nNext    move37 show ID --store {path}"
         console.print(f"{summary.told()}\n{where}", soft_wrap=True, markup=False)
     if not summary.passed:
@@ -706,6 +723,8 @@ def submit(
         _fail("stopped: nothing of the program is recorded; the same command starts again", 130)
     history = History(done.everything, [done.lesson])
     _show(history, done.records[-1].experiment, as_json)
+    report = agents.renew_report(known, place)
+    console.print(f"report {report}", markup=False, soft_wrap=True)
     if not done.measured:
         raise SystemExit(1)
 
@@ -724,7 +743,7 @@ def _text_of(file: str) -> str:
 def mcp(
     preset: PresetOption = "laptop", store: StoreOption = None, sandbox: SandboxOption = "default"
 ) -> None:
-    """Serve brief, submit, top and verify to a coding agent (MCP over stdio)."""
+    """Serve brief, submit, top, show, lessons and verify to a coding agent (MCP over stdio)."""
     from move37 import agents, auditing, presets, serving
 
     known = presets.preset(preset)
@@ -795,16 +814,6 @@ def _read(preset: str, path: Path | None) -> "History":
 
     with Store.open(path or presets.preset(preset).default_store, write=False) as store:
         return read(store)
-
-
-def _ancestors(records: Sequence[Record], record: Record) -> list[str]:
-    """Returns the names of parent, grandparent and so on."""
-    by_id = {one.candidate.id: one for one in records}
-    names = []
-    while record.parents and record.parents[0] in by_id:
-        record = by_id[record.parents[0]]
-        names.append(record.candidate.proposal.name)
-    return names
 
 
 if __name__ == "__main__":

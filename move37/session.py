@@ -21,7 +21,7 @@ from move37 import interrupts, terminal
 from move37.history import History
 from move37.lab.client import Lab
 from move37.loop import Plan, assignment, brief_of, discover, hardware, known_to
-from move37.presets import Preset
+from move37.presets import Preset, warnings_for
 from move37.records import (
     Crashed,
     InputError,
@@ -41,7 +41,7 @@ from move37.research.researcher import Researcher
 from move37.search.fitness import form_of
 from move37.search.leaderboard import Row, leaderboard, row_of
 from move37.store.store import Store
-from move37.web.report import write_report
+from move37.web.report import report_name, report_title, write_report
 
 if TYPE_CHECKING:  # late: the other commands need no language model
     from move37.asking import Words
@@ -79,11 +79,6 @@ def make_plan(
     workers = min(workers, preset.selection.lag)
     experiments = len(preset.baselines) + count
     return Plan(preset, experiments, seed, workers, device, form, judge_share)
-
-
-def report_name(store: Path) -> str:
-    """Returns the name of the report beside a store, so that two stores have two."""
-    return "report.html" if store.name == "store.sqlite" else f"{store.stem}.html"
 
 
 def open_store(plan: Plan, path: Path | None) -> Store:
@@ -209,7 +204,9 @@ class Session:
                 first = leaderboard(self.history, plan.form, most=1)
                 mine = row_of(self.history, records[-1].candidate.id, plan.form)
                 if self.as_json:
-                    print(json.dumps({"records": to_data(records), "lesson": to_data(lesson)}))  # noqa: T201
+                    told = {"records": to_data(records), "lesson": to_data(lesson)}
+                    told["warnings"] = list(warnings_for(records))
+                    print(json.dumps(told))  # noqa: T201
                 elif tell:
                     self._tell_rest(records, lesson, mine)
                 else:
@@ -273,18 +270,26 @@ class Session:
                 f"Ruler: {r.better} has to beat {r.worse} on {r.task} by {r.gap}, {r.ceiling} to "
                 f"reach {r.near}, on every seed."
             )
+        for warning in preset.warnings:
+            self.console.print(terminal.warning_text(warning))
         heading = terminal.experiment_heading([budget.task for budget in preset.budgets])
-        self._say(f"\n[dim]{heading} ▲▼ vs parent[/]")
+        self._say(f"\n[dim]{terminal.CHANGES_LEGEND}[/]\n[dim]{heading} ▲▼[/]")
 
     def _finish(self) -> None:
         rows = leaderboard(self.history, self.plan.form)
         report = self._write_report()
         if self.as_json:
-            print(json.dumps({"leaderboard": [fields_of(row) for row in rows]}))  # noqa: T201
+            last = {
+                "leaderboard": [fields_of(row) for row in rows],
+                "warnings": list(warnings_for(self.history)),
+            }
+            print(json.dumps(last))  # noqa: T201
         else:
             self.console.print()
-            self.console.print(terminal.leaderboard_table(rows, most=12))
-            self.console.print(terminal.READING + "\n")
+            warnings = warnings_for(self.history)
+            width = self.console.width
+            self.console.print(terminal.leaderboard_page(rows, warnings, width=width, most=12))
+            self.console.print()
             self.console.print(terminal.summary(self.history, rows, self._cold()))
             best = next((row for row in rows if not row.is_baseline), None)
             where = _arguments(self.plan, self.store)
@@ -340,7 +345,7 @@ class Session:
             self.store.path.parent,
             records=self.history,
             lessons=self.history.lessons,
-            title=f"move37 {self.plan.preset.name}, seed {self.plan.seed}",
+            title=report_title(self.plan.preset.name, self.plan.seed),
             form=self.plan.form,
             name=report_name(self.store.path),
         )
@@ -376,7 +381,9 @@ class Session:
             if row
             else ""
         )
-        show(terminal.panel(f"{fit}{lesson.text}\nNext: {lesson.weakness}.", "5 analyse"))
+        warnings = warnings_for(records) if row else ()
+        told = "\n".join([f"{fit}{lesson.text}", f"Next: {lesson.weakness}.", *warnings])
+        show(terminal.panel(told, "5 analyse"))
 
     def _say(self, text: str) -> None:
         if text:

@@ -6,6 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal, NamedTuple
 
 from rich import box
 from rich.console import Console, Group, RenderableType
@@ -17,7 +18,8 @@ from rich.text import Text
 from rich.tree import Tree
 
 from move37.catalogue import Entry
-from move37.presets import CHECKS
+from move37.experiments import Experiment
+from move37.presets import are_all_checks
 from move37.records import (
     REFERENCE,
     Audit,
@@ -59,44 +61,143 @@ SILENCE_TOLD = 120.0  # seconds without an answer; many models think for a minut
 SUMMARY = 60  # columns below which a summary would lose its point
 
 
-def leaderboard_table(rows: Sequence[Row], *, most: int = 0) -> Table:
-    """Returns the leaderboard; with `most`, the first so many and every baseline.
+class Column(NamedTuple):
+    """A column of the leaderboard: a cell for each row, in rich's markup."""
 
-    It fits into 80 columns: the number under `exp` is what `move37 show` takes.
+    name: str  # in the sentence that says what was left out
+    heading: str
+    cells: list[str]
+    style: str = ""
+    is_text: bool = False  # stands at the left
+
+    @property
+    def width(self) -> int:
+        """Characters of the widest line."""
+        lines = self.heading.split("\n") + [Text.from_markup(cell).plain for cell in self.cells]
+        return max(len(line) for line in lines)
+
+
+NAME_WIDTH = 16  # of the name of a mixer, before a column is left out
+
+
+def leaderboard_page(
+    rows: Sequence[Row], warnings: Sequence[str], *, width: int, most: int = 0
+) -> Group:
+    """Returns the leaderboard with how to read it, and the warnings that belong to its numbers.
+
+    With `most`, the first so many rows and every baseline. Where `width` columns have no room for
+    all, the least important column is left out first, and the page says so; the name and the
+    fitness always stay. The number under `exp` is what `move37 show` takes.
     """
-    tasks = list(rows[0].scores) if rows else []
+    shown = [
+        (place, row)
+        for place, row in enumerate(rows, start=1)
+        if not most or place <= most or row.is_baseline
+    ]
+    columns = _leaderboard_columns(shown)
+    left_out: list[str] = []
+    for name in [*LEAST_FIRST_BEFORE_TASKS, *reversed(_tasks(rows)), *LEAST_FIRST_AFTER_TASKS]:
+        if _room_for_name(columns, width) >= NAME_WIDTH:
+            break
+        left_out += [column.name for column in columns if column.name == name]
+        columns = [column for column in columns if column.name != name]
+    table = _leaderboard_table(shown, columns, _room_for_name(columns, width))
+    parts: list[RenderableType] = [table]
+    if left_out:
+        told = f"Left out for lack of room: {', '.join(left_out)}. A wider terminal or --json has "
+        parts.append(Text(f"{told}{'it' if len(left_out) == 1 else 'them'}.", style="dim"))
+    parts.append(Text.from_markup(READING))
+    parts += [warning_text(warning) for warning in warnings]
+    return Group(*parts)
+
+
+# The order in which columns are left out, around the tasks (the last task first).
+LEAST_FIRST_BEFORE_TASKS = ("number of seeds", "state", "rank")
+LEAST_FIRST_AFTER_TASKS = ("interval", "experiment", "verdict")
+
+
+def warning_text(warning: str) -> Text:
+    """Returns a warning as it stands beside numbers."""
+    return Text(warning, style="yellow")
+
+
+def _tasks(rows: Sequence[Row]) -> list[str]:
+    return list(rows[0].scores) if rows else []
+
+
+def _leaderboard_columns(shown: Sequence[tuple[int, Row]]) -> list[Column]:
+    """Returns all columns except the name of the mixer, which stands behind the first."""
+    rows = [row for _, row in shown]
+    is_reference = [row.is_baseline and row.name == REFERENCE for row in rows]
+    both = list(zip(rows, is_reference, strict=True))
+    columns = [
+        Column("rank", "#", [str(place) for place, _ in shown], "dim"),
+        Column("experiment", "exp", [str(row.experiment) for row in rows], "dim"),
+        Column("fitness", "fit-\nness", [f"{row.fitness:+.1f}" for row in rows]),
+        Column(
+            "interval",
+            "95 %\ninterval",
+            [
+                "" if reference else f"{row.interval[0]:+.1f} {row.interval[1]:+.1f}"
+                for row, reference in both
+            ],
+            "dim",
+        ),
+        Column(
+            "verdict",
+            "verdict",
+            ["[dim]-[/]" if reference else VERDICTS[row.verdict] for row, reference in both],
+            is_text=True,
+        ),
+    ]
+    for task in _tasks(rows):
+        cells = [f"{row.scores[task]:.3f}{'*' * (task in row.stopped)}" for row in rows]
+        columns.append(Column(task, _heading(task), cells))
+    state = ["-" if row.state_bytes is None else f"{row.state_bytes / 1000:.1f}" for row in rows]
+    columns.append(Column("state", "state\nkB", state))
+    columns.append(Column("number of seeds", "n", [str(len(row.seeds)) for row in rows]))
+    return columns
+
+
+def _room_for_name(columns: Sequence[Column], width: int) -> int:
+    """Returns how many characters the name of a mixer may have beside these columns."""
+    return max(3, width - sum(column.width + 1 for column in columns))
+
+
+def _leaderboard_table(
+    shown: Sequence[tuple[int, Row]], columns: Sequence[Column], name_width: int
+) -> Table:
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 0), pad_edge=False)
-    table.add_column("#", justify="right", style="dim", no_wrap=True)
-    table.add_column("mixer", no_wrap=True, max_width=21, overflow="ellipsis")
-    table.add_column("exp", justify="right", style="dim", no_wrap=True)
-    table.add_column("fit-\nness", justify="right", no_wrap=True)
-    table.add_column("95 %\ninterval", justify="right", style="dim", no_wrap=True)
-    table.add_column("verdict", no_wrap=True)
-    for task in tasks:
-        table.add_column(_heading(task), justify="right", no_wrap=True)
-    table.add_column("state\nkB", justify="right", no_wrap=True)
-    table.add_column("n", justify="right", no_wrap=True)
-    last = 0
-    for place, row in enumerate(rows, start=1):
-        baseline = row.is_baseline
-        if most and place > most and not baseline:
-            continue
-        if place > last + 1:
-            table.add_row("", "[dim]...[/]")
-        last = place
-        reference = baseline and row.name == REFERENCE
-        table.add_row(
-            str(place),
-            f"[cyan]{escape(row.name)} ·[/]" if baseline else escape(row.name),
-            str(row.experiment),
-            f"{row.fitness:+.1f}",
-            "" if reference else f"{row.interval[0]:+.1f} {row.interval[1]:+.1f}",
-            "[dim]-[/]" if reference else VERDICTS[row.verdict],
-            *(f"{row.scores[task]:.3f}{'*' * (task in row.stopped)}" for task in tasks),
-            "-" if row.state_bytes is None else f"{row.state_bytes / 1000:.1f}",
-            str(len(row.seeds)),
+    longest = max((len(row.name) + 2 * row.is_baseline for _, row in shown), default=0)
+    name_width = min(name_width, max(longest, len("mixer")))
+    has_rank = bool(columns) and columns[0].name == "rank"
+    for n, column in enumerate(columns):
+        if n == has_rank:
+            table.add_column("mixer", no_wrap=True, width=name_width)
+        justify: Literal["left", "right"] = "left" if column.is_text else "right"
+        table.add_column(
+            column.heading,
+            justify=justify,
+            style=column.style,
+            no_wrap=True,
+            width=column.width,
         )
+    last = 0
+    for n, (place, row) in enumerate(shown):
+        if place > last + 1:
+            table.add_row(*[""] * has_rank, "[dim]...[/]")
+        last = place
+        cells = [column.cells[n] for column in columns]
+        cells.insert(int(has_rank), _name_cell(row, name_width))
+        table.add_row(*cells)
     return table
+
+
+def _name_cell(row: Row, width: int) -> str:
+    """Returns the name of a mixer; a baseline keeps its mark where the name is shortened."""
+    room = width - 2 * row.is_baseline
+    name = row.name if len(row.name) <= room else f"{row.name[: max(0, room - 1)]}…"
+    return f"[cyan]{escape(name)} ·[/]" if row.is_baseline else escape(name)
 
 
 def _heading(task: str) -> str:
@@ -138,11 +239,15 @@ def mixer_list(entries: Sequence[Entry], width: int | None) -> Text:
 
 
 READING = (
-    "[cyan]·[/] baseline; n seeds. Fitness: gain on DeltaNet in units of seed noise, mean of\n"
-    "loss and benchmark (asinh). Verdict, against DeltaNet on each of the two alone,\n"
-    "and corrected for all that were tried, as the interval is not: better, worse,\n"
-    "mixed (one up, one down), or open (no telling).\n"
-    "* stopped early. No discovery is claimed: that takes fresh seeds."
+    "[cyan]·[/] baseline; n seeds. Fitness: gain on DeltaNet in units of seed noise, mean of loss "
+    "and benchmark (asinh). Verdict, against DeltaNet on each of the two alone, and corrected for "
+    "all that were tried, as the interval is not: better, worse, mixed (one up, one down), or open "
+    "(undecided).\n* stopped early. No discovery is claimed: that takes fresh seeds."
+)
+
+
+CHANGES_LEGEND = (
+    "▲ clearly better, ▼ clearly worse than its parent, or than DeltaNet where it has none."
 )
 
 
@@ -311,15 +416,9 @@ def sparkline(measurement: Measurement) -> str:
     return "".join(BLOCKS[round((loss - low) / span * (len(BLOCKS) - 1))] for loss in losses)
 
 
-def experiment_page(
-    records: Sequence[Record],
-    lesson: Lesson | None,
-    row: Row | None,
-    lineage: Sequence[str],
-    judgement: Judgement | None = None,
-) -> Group:
+def experiment_page(shown: Experiment) -> Group:
     """Returns everything about one experiment but its program, which follows."""
-    last = records[-1]
+    last, row, lesson, judgement = shown.last, shown.row, shown.lesson, shown.judgement
     proposal = last.candidate.proposal
     parts: list[RenderableType] = [
         Text(f"{proposal.name}", style="bold"),
@@ -341,9 +440,10 @@ def experiment_page(
     ]
     if proposal.knowledge:
         parts.append(Text(f"Draws on: {', '.join(proposal.knowledge)}", style="dim"))
-    if lineage:
-        parts.append(Text(f"Lineage: {' <- '.join([proposal.name, *lineage])}", style="dim"))
-    for record in records:
+    if shown.lineage:
+        line = " <- ".join([proposal.name, *shown.lineage])
+        parts.append(Text(f"Lineage: {line}", style="dim"))
+    for record in shown.records:
         parts += [Text(), Text(f"Record {record.step}: {_ending(record)}", style="bold")]
         if not isinstance(record.outcome, Crashed) and record.outcome.checks:
             parts.append(checks_table(record.outcome.checks))
@@ -357,6 +457,8 @@ def experiment_page(
             parts.append(Text(told, style="dim"))
     if judgement:
         parts += [Text(), Text("Judgement", style="bold"), Text(_judged(judgement))]
+    if shown.warnings:
+        parts += [Text(), *(warning_text(warning) for warning in shown.warnings)]
     parts += [Text(), Text("Program", style="bold")]
     return Group(*parts)
 
@@ -561,7 +663,7 @@ def _audit_row(check: CheckResult) -> Table:
 def _passed(outcome: Measured) -> str:
     """Says which checks were passed; a program that was only verified may have had a few."""
     names = [check.check for check in outcome.checks]
-    if set(names) >= set(CHECKS) - {"fits"}:  # which is asked before a training only
+    if are_all_checks(names):
         return "passed every check"
     return f"passed {', '.join(names)}" if names else "was not checked"
 

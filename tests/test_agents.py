@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from move37.agents import Words, next_task, read_program, submit
+from move37.agents import Words, next_task, read_program, renew_report, submit
 from move37.loop import Plan, discover
 from move37.presets import CHECKS, SMOKE, Preset
 from move37.records import Crashed, InputError, Measured, Record, Rejected, RunFailed
 from move37.research.composer import Composer
 from move37.store.store import Store
+from move37.web.report import write_report
 from tests.fakes import FakeLab, preset
 from tests.test_cli import HONEST, move37, program
 
@@ -251,6 +252,30 @@ def test_a_submit_that_fails_leaves_the_program_free(path: Path) -> None:
     assert submit(PRESET, path, source(), WORDS, FakeLab()).measured
 
 
+def test_the_report_is_renewed_from_all_that_the_store_holds(path: Path) -> None:
+    fill(path, 2)
+    submit(PRESET, path, source(), WORDS, FakeLab())
+    report = renew_report(PRESET, path)
+    assert report == path.parent / "report.html"
+    assert "Newest experiment</dt><dd>7;" in report.read_text()
+
+
+def test_a_report_is_of_the_last_experiment_though_another_is_kept_while_it_is_written(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(path, 0)
+    later = [source(2)]
+
+    def write_slowly(*arguments: Any, **options: Any) -> Path:
+        if later:  # somebody else submits meanwhile
+            submit(PRESET, path, later.pop(), WORDS, FakeLab())
+        return write_report(*arguments, **options)
+
+    monkeypatch.setattr("move37.agents.write_report", write_slowly)
+    report = renew_report(PRESET, path)
+    assert f"Newest experiment</dt><dd>{BASELINES};" in report.read_text()
+
+
 # ---------------------------------------------------------------- several at once
 
 AGENTS, EACH = 4, 5
@@ -345,7 +370,9 @@ def test_submit_takes_a_program_through_the_lab_and_shows_it(path: Path) -> None
     assert done.returncode == 0, done.stderr
     for part in ("experiment 5", "by me", "It shifts.", "Lesson", "Program", "class "):
         assert part in done.stdout
-    assert done.stderr.splitlines() == ["measuring ShiftsTokens"]
+    report = path.parent / "report.html"
+    assert done.stderr.splitlines() == ["measuring ShiftsTokens", f"report {report}"]
+    assert "ShiftsTokens" in report.read_text()
     again = move37("submit", str(HONEST), "--motivation", "It shifts.", *there)
     assert again.returncode == 1
     assert "the same program as" in again.stdout

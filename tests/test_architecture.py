@@ -21,7 +21,7 @@ OFFICE = {
     "store",
     "lab.client",
 }
-COMPOSED = OFFICE | {"presets", "loop", "catalogue"}
+COMPOSED = OFFICE | {"presets", "loop", "catalogue", "experiments"}
 MAY_IMPORT: dict[str, set[str]] = {
     "records": set(),
     "results": {"records"},
@@ -73,9 +73,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "presets": {"records", "search", "catalogue"},
     "catalogue": {"records"},
     "loop": OFFICE | {"presets"},
+    "experiments": OFFICE | {"presets"},
     "importing": OFFICE | {"presets", "loop", "auditing"},
     "agents": OFFICE | {"presets", "loop", "devices", "web"},
-    "serving": OFFICE | {"presets", "agents", "auditing"},
+    "serving": OFFICE | {"presets", "loop", "agents", "auditing", "experiments"},
     "auditing": {"records", "lab.client", "presets", "catalogue"},
     "interrupts": set(),
     "streams": {"records"},

@@ -1,6 +1,7 @@
 """The command line: clear sentences, exit statuses, and JSON that a program can read."""
 
 import ast
+import contextlib
 import itertools
 import json
 import os
@@ -87,6 +88,23 @@ def test_top_fits_into_eighty_columns(store: Path) -> None:
     assert re.search(r" DeltaNet · +0 +\+0\.0 .* \d\.\d{3} ", text)  # nothing is cut off
 
 
+SMOKE_WARNING = "its trainings are too short for its numbers to mean anything"
+
+
+@pytest.mark.parametrize("command", ["top", "show 0", "tree", "lessons"])
+def test_the_numbers_of_a_smoke_run_carry_their_warning_in(store: Path, command: str) -> None:
+    assert SMOKE_WARNING in move37(*command.split(), "--store", str(store)).stdout
+    shown = json.loads(move37(*command.split(), "--json", "--store", str(store)).stdout)
+    for row in shown if isinstance(shown, list) else [shown]:
+        assert SMOKE_WARNING in row["warnings"][0]
+
+
+def test_the_brief_of_a_smoke_run_carries_its_warning(tmp_path: Path) -> None:
+    none = str(tmp_path / "none.sqlite")
+    assert SMOKE_WARNING in move37("brief", "--preset", "smoke", "--store", none).stdout
+    assert "Seeds 18 and 27 were chosen" in move37("brief", "--store", none).stdout
+
+
 @pytest.mark.parametrize("by", ["number", "id", "prefix", "name"])
 def test_show_finds_an_experiment_by(store: Path, by: str) -> None:
     first = records(store)[0]
@@ -104,7 +122,7 @@ def test_show_finds_an_experiment_by(store: Path, by: str) -> None:
 
 def test_show_as_json_holds_the_records_the_lesson_and_the_lineage(store: Path) -> None:
     shown = json.loads(move37("show", "7", "--json", "--store", str(store)).stdout)
-    assert set(shown) == {"row", "records", "lesson", "lineage", "judgement"}
+    assert set(shown) == {"row", "records", "lesson", "lineage", "judgement", "warnings"}
     assert shown["records"][0]["experiment"] == 7
 
 
@@ -400,6 +418,7 @@ def test_step_tells_its_five_steps(undisturbed: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     for step in ("1 sample", "2 propose", "3 verify", "4 train", "5 analyse"):
         assert step in done.stdout
+    assert SMOKE_WARNING in done.stdout.partition("5 analyse")[2]
     assert len({r.experiment for r in records(path)}) == 7
 
 
@@ -421,8 +440,9 @@ def test_run_as_json_prints_an_object_per_experiment_and_the_leaderboard(
     path = tmp_path / "store.sqlite"
     shutil.copy(undisturbed, path)
     lines = lines_of(run_smoke(path, "--experiments", "2", "--json"))
-    assert set(lines[0]) == {"records", "lesson"}
-    assert set(lines[-1]) == {"leaderboard"}
+    assert set(lines[0]) == {"records", "lesson", "warnings"}
+    assert set(lines[-1]) == {"leaderboard", "warnings"}
+    assert all(SMOKE_WARNING in line["warnings"][0] for line in lines)  # type: ignore[index]
 
 
 # ---------------------------------------------------------------- verify
@@ -575,6 +595,52 @@ def test_verify_of_a_size_that_the_mixer_refuses_is_exit_status_2(tmp_path: Path
     done = move37("verify", str(file), "--dim", "64", "--heads", "3")
     assert done.returncode == 2
     assert "build with width 64, 3 heads" in done.stderr
+
+
+def descendants(process: int) -> set[int]:
+    """The processes below one, read from /proc."""
+    found, parents = set(), {process}
+    while parents:
+        children = set()
+        for parent in parents:
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just ended
+                for file in Path(f"/proc/{parent}/task").glob("*/children"):
+                    children |= set(map(int, file.read_text().split()))
+        found |= children
+        parents = children
+    return found
+
+
+def is_running(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_verify_that_is_stopped_ends_its_processes_and_says_so(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    file = tmp_path / "slow.py"
+    file.write_text(program("Slow", before="while True: x_BTD = x_BTD + 0"))
+    # Around the tests it may be ignored, as behind `nohup`.
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{heard}; from move37.cli import main; main()"
+    command = [sys.executable, "-c", code, "verify", str(file)]
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    ) as run:
+        while len(below := descendants(run.pid)) < 4:  # zygote, warden, main and the program's
+            assert run.poll() is None
+            time.sleep(0.01)
+        run.send_signal(number)
+        _, message = run.communicate(timeout=60)  # a bound against hanging, not a measurement
+    assert run.returncode == 130
+    assert message.splitlines() == [
+        f"move37: stopped after 0 of 16 checks: the processes of {file} are ended"
+    ]
+    assert [process for process in below if is_running(process)] == []
 
 
 def test_a_second_run_on_one_store_is_refused_and_changes_nothing(

@@ -7,6 +7,8 @@ import pytest
 from rich.console import Console
 
 from move37 import terminal
+from move37.experiments import gather
+from move37.history import History
 from move37.records import CheckResult, Fallback, Record, Rejected
 from move37.research.analyst import analyse
 from move37.research.ledger import CostRow
@@ -183,7 +185,7 @@ def test_what_was_spent_is_told_in_a_line(
 def page(record: Record) -> str:
     console = Console(file=io.StringIO(), width=100, color_system=None)
     with console.capture() as shown:
-        console.print(terminal.experiment_page([record], None, None, []))
+        console.print(terminal.experiment_page(gather(History([record]), record.experiment)))
     return shown.get()
 
 
@@ -205,9 +207,70 @@ def test_the_page_of_a_crash_says_so_above() -> None:
 
 def test_the_page_of_a_measured_experiment_says_of_what_its_intervals_are() -> None:
     records = [*baselines(), record("Echo", loss_gain=0.03)]
-    row = next(row for row in leaderboard(records) if row.name == "Echo")
     lesson = analyse(records[-1:], records[:-1])
+    history = History(records, [lesson])
     console = Console(file=io.StringIO(), width=100, color_system=None)
     with console.capture() as shown:
-        console.print(terminal.experiment_page(records[-1:], lesson, row, []))
+        console.print(terminal.experiment_page(gather(history, records[-1].experiment)))
     assert "+- is of one task alone, at 95 %" in shown.get()
+
+
+# ---------------------------------------------------------------- the leaderboard
+
+ALL = [*baselines(), record("Echo", loss_gain=0.03), record("Worse", loss_gain=-0.05)]
+
+
+def board(width: int, *records: Record, warnings: tuple[str, ...] = ()) -> list[str]:
+    """The lines of a leaderboard in a terminal of this width."""
+    console = Console(file=io.StringIO(), width=width, color_system=None)
+    with console.capture() as shown:
+        rows = leaderboard([*ALL, *records])
+        console.print(terminal.leaderboard_page(rows, warnings, width=width))
+    return shown.get().splitlines()
+
+
+@pytest.mark.parametrize("width", [24, 30, 40, 60, 80, 100, 200])
+def test_a_leaderboard_keeps_names_and_fitness_at_any_width(width: int) -> None:
+    lines = board(width)
+    assert max(len(line) for line in lines) <= width
+    begin = 1 + next(n for n, line in enumerate(lines) if set(line) == {"─"})
+    rows = leaderboard(ALL)
+    for row, line in zip(rows, lines[begin : begin + len(rows)], strict=True):
+        assert row.name[:14] in line
+        assert f" {row.fitness:+.1f}" in line
+        assert "…" not in line.partition(f" {row.fitness:+.1f}")[2]  # no number is cut
+
+
+@pytest.mark.parametrize(
+    ("width", "left_out"),
+    [
+        (100, None),
+        (80, None),
+        (60, "number of seeds, state, rank, state tracking"),
+        (40, "number of seeds, state, rank, state tracking, recall, language, interval"),
+    ],
+)
+def test_a_narrow_leaderboard_leaves_out_the_least_important_columns_and_says_which(
+    width: int, left_out: str | None
+) -> None:
+    text = " ".join(" ".join(board(width)).split())
+    if left_out is None:
+        assert "Left out" not in text
+    else:
+        assert f"Left out for lack of room: {left_out}. A wider terminal or --json has them" in text
+
+
+def test_a_long_name_is_shortened_and_a_baseline_keeps_its_mark() -> None:
+    long = record("A" * 60, loss_gain=0.02, experiment=70)
+    (line,) = (line for line in board(80, long) if "AAA" in line)
+    assert "A…" in line
+    assert sum(" · " in line for line in board(80, long)[:-1]) == len(baselines())
+
+
+def test_a_wide_terminal_shows_long_names_whole() -> None:
+    long = record("A" * 60, loss_gain=0.02, experiment=70)
+    assert any("A" * 60 in line for line in board(140, long))
+
+
+def test_a_leaderboard_ends_with_the_warnings_of_its_numbers() -> None:
+    assert board(100, warnings=("Smoke means nothing.",))[-1].rstrip() == "Smoke means nothing."

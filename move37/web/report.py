@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import os
 import re
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -19,6 +20,7 @@ from typing import Literal
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from move37.presets import are_all_checks, warnings_for
 from move37.records import (
     REFERENCE,
     Candidate,
@@ -31,7 +33,7 @@ from move37.records import (
     Rejected,
     RunFailed,
 )
-from move37.results import LOSS_TASK
+from move37.results import LOSS_TASK, results
 from move37.search.fitness import Form
 from move37.search.leaderboard import Row, leaderboard
 from move37.web import charts
@@ -65,6 +67,9 @@ class Experiment:
     relatives: tuple[tuple[str, int], ...]  # parents: name, experiment
     strangers: tuple[str, ...]  # parents whose records are not here: candidate ids
     lessons: tuple[Lesson, ...]
+    # What `improved` and `worsened` of a lesson compare with: "its parent", or DeltaNet where no
+    # parent was measured.
+    compared_with: str
 
     @property
     def is_baseline(self) -> bool:
@@ -91,6 +96,16 @@ class Experiment:
         return ()
 
 
+def report_name(store: Path) -> str:
+    """Returns the name of the report beside a store, so that two stores have two."""
+    return "report.html" if store.name == "store.sqlite" else f"{store.stem}.html"
+
+
+def report_title(preset: str, seed: int) -> str:
+    """Returns the title of the report of a run."""
+    return f"move37 {preset}, seed {seed}"
+
+
 def write_report(
     folder: Path,
     *,
@@ -105,7 +120,9 @@ def write_report(
     Raises RunFailed if the disk takes it not: all records are in the store.
     """
     page = _render(records, lessons, title, form)
-    path, partial = folder / name, folder / f".report-{os.getpid()}.html"
+    path = folder / name
+    # Several threads of several processes may write the same report.
+    partial = folder / f".report-{os.getpid()}-{threading.get_ident()}.html"
     try:
         # A lone surrogate, which JSON allows and UTF-8 does not, becomes a question mark.
         partial.write_bytes(page.encode("utf-8", errors="replace"))
@@ -113,7 +130,8 @@ def write_report(
     except OSError as error:
         raise RunFailed(
             f"the report could not be written to {path} ({error.strerror or error}). All "
-            "experiments are in the store: mend the cause, and the same command writes it"
+            "experiments are in the store: mend the cause, and the next run, step or submit "
+            "writes it"
         ) from None
     finally:
         with contextlib.suppress(OSError):
@@ -156,6 +174,7 @@ def _render(records: Sequence[Record], lessons: Sequence[Lesson], title: str, fo
         "grouped": lambda number: f"{number:,}",
         "is_reference": _is_reference,
         "kind": lambda outcome: type(outcome).__name__.lower(),
+        "passed_checks": passed_checks,
         "plots": lambda experiment: _plots(experiment, experiments),
         "quantity": quantity,
         "score": score,
@@ -169,7 +188,8 @@ def _render(records: Sequence[Record], lessons: Sequence[Lesson], title: str, fo
     outcomes = [record.outcome for record in records]
     return environment.get_template("report.html").render(
         title=title,
-        is_smoke=any(p.preset.startswith("smoke") for p in provenances),
+        warnings=warnings_for(records),
+        newest=experiments[-1].number if experiments else None,
         form=form,
         script=script,
         script_digest=digest,
@@ -214,6 +234,7 @@ def _experiments(
     origin: dict[str, Record] = {}
     for record in ordered:
         origin.setdefault(record.candidate.id, record)
+    measured_in = {one.candidate.id: one.experiment for one in results(ordered)}
     ranked = {(row.experiment, row.id): (rank, row) for rank, row in enumerate(rows, start=1)}
     taught: dict[int, list[Lesson]] = {}
     for lesson in lessons:
@@ -225,6 +246,7 @@ def _experiments(
         last = mine[-1]
         rank, row = ranked.get((number, last.candidate.id), (None, None))
         known = [origin[p] for p in last.parents if p in origin and origin[p].experiment < number]
+        has_measured_parent = any(measured_in.get(p, number) < number for p in last.parents)
         experiments.append(
             Experiment(
                 number=number,
@@ -236,9 +258,18 @@ def _experiments(
                 relatives=tuple((p.candidate.proposal.name, p.experiment) for p in known),
                 strangers=tuple(p for p in last.parents if p not in origin),
                 lessons=tuple(taught.get(number, ())),
+                compared_with="its parent" if has_measured_parent else REFERENCE,
             )
         )
     return experiments
+
+
+def passed_checks(outcome: Measured) -> str:
+    """Returns which checks were passed where nothing was trained; not all need be asked for."""
+    names = [check.check for check in outcome.checks]
+    if are_all_checks(names):
+        return "every check"
+    return ", ".join(names) or "no check: none was asked for"
 
 
 def _status(record: Record) -> Status:

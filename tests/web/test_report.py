@@ -11,7 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from move37.records import Candidate, Crashed, Lesson, Outcome, Proposal, Record, RunFailed
+from move37.records import (
+    Candidate,
+    CheckResult,
+    Crashed,
+    Lesson,
+    Measured,
+    Outcome,
+    Proposal,
+    Record,
+    RunFailed,
+)
 from move37.search.fitness import Form
 from move37.web import report
 from tests.web import builders
@@ -220,6 +230,57 @@ def test_of_a_smoke_run_the_page_says_that_its_numbers_mean_nothing(
     records = [replace(one, provenance=replace(one.provenance, preset=preset)) for one in records]
     told = "its trainings are too short for its numbers to mean anything"
     assert (told in page(tmp_path, records, lessons).shown) == said
+
+
+@pytest.mark.parametrize(("preset", "said"), [("laptop", True), ("smoke", False)])
+def test_of_seeds_that_were_chosen_the_page_says_so(
+    preset: str, said: bool, tmp_path: Path
+) -> None:
+    records, lessons = builders.run(8)
+    records = [replace(one, provenance=replace(one.provenance, preset=preset)) for one in records]
+    shown = page(tmp_path, records, lessons).shown
+    assert ("Seeds 18 and 27 were chosen, of some that were tried" in shown) == said
+
+
+def test_the_page_says_of_which_experiment_it_is(tmp_path: Path) -> None:
+    records, lessons = builders.run(8)
+    assert "Newest experiment 12; what came later" in page(tmp_path, records, lessons).shown
+
+
+def lesson_of(record: Record) -> Lesson:
+    return Lesson(record.experiment, record.candidate.id, "It is so.", "x", ("recall",), ("state",))
+
+
+def test_a_mixer_without_a_parent_is_compared_with_the_reference(tmp_path: Path) -> None:
+    records = builders.baselines()
+    text = page(tmp_path, records, [lesson_of(records[3])]).text
+    told = experiment(text, records[3].experiment)
+    assert "Better than DeltaNet: recall." in told
+    assert "Worse than DeltaNet: state." in told
+    assert "its parent" not in told
+
+
+@pytest.mark.parametrize(
+    ("outcome", "compared_with"),
+    [(None, "its parent"), (builders.REJECTED, "DeltaNet"), (builders.CRASHED, "DeltaNet")],
+)
+def test_a_mixer_is_compared_with_its_parent_only_if_that_was_measured(
+    outcome: Outcome | None, compared_with: str, tmp_path: Path
+) -> None:
+    records, baseline = builders.baselines(), builders.baselines()[1].outcome
+    parent = builders.record(5, builders.proposal("Parent", 5), outcome or baseline)
+    own = (parent.candidate.id,)
+    child = builders.record(6, builders.proposal("Child", 6), baseline, parents=own)
+    text = page(tmp_path, [*records, parent, child], [lesson_of(child)]).text
+    assert f"Better than {compared_with}: recall." in experiment(text, 6)
+
+
+def test_checks_that_were_not_asked_for_are_not_said_to_be_passed(tmp_path: Path) -> None:
+    checks = tuple(CheckResult(name, "passed", "fine") for name in ("interface", "causality"))
+    record = builders.record(0, builders.proposal("Mine", 0), Measured(checks, ()))
+    told = experiment(page(tmp_path, [record]).text, 0)
+    assert "<b>Passed</b> interface, causality" in told
+    assert "every check" not in told
 
 
 def test_the_first_sentence_counts_every_kind_of_outcome(tmp_path: Path) -> None:
