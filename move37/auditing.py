@@ -103,15 +103,16 @@ def verify(
     lab: Lab,
     progress: Progress = lambda stage: None,
     tell: Callable[[Audited], None] = lambda so_far: None,
+    begin: Callable[[Callable[[], None]], None] = lambda end: None,
 ) -> Audited:
     """Returns every verdict; what time or the end of the process left over was not run.
 
     `file` is None if the program came as text. `progress` is told each stage, `tell` the verdicts
-    so far. Raises InputError if there is nothing to verify: the program cannot be loaded, has no
-    mixer, or one that cannot be built at this size.
+    so far; `begin` as for `Lab.audit`. Raises InputError if there is nothing to verify: the
+    program cannot be loaded, has no mixer, or one that cannot be built at this size.
     """
     what = file or "the program"
-    outcome = lab.audit(audit, progress, tell)
+    outcome = lab.audit(audit, progress, tell, begin)
     if isinstance(outcome, Rejected):
         told = f"{outcome.evidence}{_advice(audit, file)}" if outcome.check == "interface" else ""
         raise InputError(f"{what} cannot be verified: {told or outcome.evidence}")

@@ -1,22 +1,37 @@
-"""The tools `brief`, `submit`, `top` and `verify` for coding agents: a server of the Model Context
-Protocol over standard input and output.
+"""The tools `brief`, `submit`, `top`, `show`, `lessons` and `verify` for coding agents: a server of
+the Model Context Protocol over standard input and output.
 
-What cannot be used is the answer of a tool, as an error with its sentence; the server goes on.
+What cannot be used is the answer of a tool, as an error with its sentence; the server goes on. A
+`verify` that the agent cancels ends its processes at once; a `submit` goes on, and is kept.
 """
 
 import asyncio
 import contextlib
 import itertools
 import json
+import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from move37 import __version__, agents, auditing
+from move37 import __version__, agents, auditing, experiments
+from move37.history import History
 from move37.lab.client import Lab, LabError
-from move37.presets import Preset
-from move37.records import Audit, InputError, Level, Rejected, RunFailed, fields_of
-from move37.search.fitness import form_of
+from move37.loop import read
+from move37.presets import Preset, warnings_for
+from move37.records import (
+    Audit,
+    Audited,
+    Crashed,
+    InputError,
+    Level,
+    Rejected,
+    RunFailed,
+    fields_of,
+)
+from move37.results import find
+from move37.search.fitness import Form, form_of
 from move37.search.leaderboard import Row, leaderboard
 from move37.store.store import Store
 
@@ -72,8 +87,10 @@ def make_server(preset: Preset, path: Path, lab: Lab) -> "MCPServer[Any]":
         context: Context[Any, Any],
     ) -> dict[str, Any]:
         """Verify a mixer, train it beside the published ones, and return what came of it."""
+        from anyio import from_thread
+
         words = agents.Words(motivation, name, parent, agent or agents.AGENT)
-        tell = _teller(context)
+        tell = _teller(context, from_thread.run_sync(asyncio.get_running_loop))
         with _said():
             done = agents.submit(
                 preset,
@@ -83,19 +100,67 @@ def make_server(preset: Preset, path: Path, lab: Lab) -> "MCPServer[Any]":
                 lab,
                 lambda experiment, mixer, stage: tell(f"{mixer}: {stage}" if mixer else stage),
             )
-            return _result(done)
+            history = History(done.everything, [done.lesson])
+            result = _result(history, done.records[-1].experiment, done.form)
+            try:
+                agents.renew_report(preset, path)
+            except RunFailed as error:  # the experiment is kept all the same
+                result["report"] = str(error)
+            return result
 
     @server.tool()
     def top(
         most: Annotated[int, Field(ge=1, description="How many rows to return at most.")] = 20,
     ) -> list[dict[str, Any]]:
         """Return the leaderboard, fittest first; fitness is the gain on DeltaNet in seed noise."""
-        with _said(), Store.open(path, write=False) as store:
-            form = form_of(str(store.settings().get("fitness", "noise")))
-            return [_shown(row) for row in leaderboard(store.records(), form)[:most]]
+        with _said():
+            history, form = _read(path)
+            warnings = warnings_for(history)
+            rows = leaderboard(history, form)[:most]
+            return [_shown(row) | {"warnings": list(warnings)} for row in rows]
 
     @server.tool()
-    def verify(
+    def show(
+        experiment: Annotated[
+            str, Field(description="The number, id or name of an experiment, as `top` has them.")
+        ],
+    ) -> dict[str, Any]:
+        """Return one experiment in full: motivation, program, checks, scores, lesson, lineage."""
+        with _said():
+            history, form = _read(path)
+            number = find(history, experiment)
+            shown = experiments.gather(history, number, form)
+            proposal = shown.last.candidate.proposal
+            return _result(history, number, form) | {
+                "motivation": proposal.motivation,
+                "lineage": list(shown.lineage),
+                "checks": [fields_of(check) for check in shown.checks],
+                "program": proposal.source,
+            }
+
+    @server.tool()
+    def lessons(
+        most: Annotated[int, Field(ge=1, description="How many lessons to return at most.")] = 20,
+    ) -> list[dict[str, Any]]:
+        """Return what the newest experiments taught, newest last, and what to work on next."""
+        with _said():
+            history, _ = _read(path)
+            names = {record.experiment: record.candidate.proposal.name for record in history}
+            warnings = list(warnings_for(history))
+            return [
+                {
+                    "experiment": lesson.experiment,
+                    "id": lesson.candidate,
+                    "name": names[lesson.experiment],
+                    "lesson": lesson.text,
+                    "next": lesson.weakness,
+                    "warnings": warnings,
+                }
+                for lesson in history.lessons[-most:]
+            ]
+
+    @server.tool()
+    async def verify(
         program: Annotated[str, Field(description="The text of one Python file.")],
         full: Annotated[
             bool, Field(description="Draw more: ten minutes at most, instead of two.")
@@ -115,8 +180,9 @@ def make_server(preset: Preset, path: Path, lab: Lab) -> "MCPServer[Any]":
             auditing.LIMIT_SECONDS[level],
             auditing.LIMIT_BYTES,
         )
+        tell = _teller(context, asyncio.get_running_loop())
         with _said():
-            audited = auditing.verify(audit, None, lab, _teller(context))
+            audited = await _verified(audit, lab, tell)
         checks = [fields_of(check) for check in audited.checks]
         return {"mixer": audited.mixer, "passed": audited.passed, "checks": checks}
 
@@ -166,14 +232,61 @@ def _wrong(error: Mapping[str, Any]) -> str:
     return f"expected `{name}` to be {expected}, got {json.dumps(error['input'])[:80]}"
 
 
-def _teller(context: "Context[Any, Any]") -> Callable[[str], None]:
-    """Returns what tells each stage to an agent that has asked for progress, from any thread.
+class _Cancelled(Exception):
+    """The agent has cancelled its request."""
 
-    Nobody waits for it: an experiment goes on if the agent is gone.
+
+class _Cancellation:
+    """Ends the processes of an audit from the thread of the server."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._is_asked_for = False
+        self._end: Callable[[], None] = lambda: None
+
+    def begin(self, end: Callable[[], None]) -> None:
+        """Keeps the function that ends the processes; raises _Cancelled if it is too late."""
+        with self._lock:
+            if self._is_asked_for:
+                raise _Cancelled
+            self._end = end
+
+    def ask(self) -> None:
+        """Ends the processes, and those of any further attempt."""
+        with self._lock:
+            self._is_asked_for = True
+            with contextlib.suppress(OSError):  # they have just ended by themselves
+                self._end()
+
+
+async def _verified(audit: Audit, lab: Lab, tell: Callable[[str], None]) -> Audited:
+    """Returns the verdicts; if the request is cancelled, the processes end and it is said."""
+    from anyio import get_cancelled_exc_class, to_thread
+
+    cancellation = _Cancellation()
+
+    def work() -> Audited:
+        try:
+            return auditing.verify(audit, None, lab, tell, begin=cancellation.begin)
+        except _Cancelled:
+            # The protocol answers no request that was cancelled: this is for the agent's log.
+            print(  # noqa: T201
+                "move37: the verification was cancelled, its processes are ended", file=sys.stderr
+            )
+            raise
+
+    try:
+        return await to_thread.run_sync(work, abandon_on_cancel=True)
+    except get_cancelled_exc_class():
+        cancellation.ask()
+        raise
+
+
+def _teller(context: "Context[Any, Any]", loop: asyncio.AbstractEventLoop) -> Callable[[str], None]:
+    """Returns a function that reports each stage to an agent that has asked for progress.
+
+    Any thread may call it. Nobody waits for it: an experiment goes on if the agent is gone.
     """
-    from anyio import from_thread
-
-    loop = from_thread.run_sync(asyncio.get_running_loop)
     numbers = itertools.count(1)
 
     async def report(stage: str) -> None:
@@ -196,25 +309,34 @@ def _said() -> Iterator[None]:
         raise ToolError(str(error)) from None
 
 
-def _result(done: agents.Submitted) -> dict[str, Any]:
-    """What an agent has to know of its experiment; the rest is in the store."""
-    last, lesson = done.records[-1], done.lesson
+def _read(path: Path) -> tuple[History, Form]:
+    """Returns what the store holds, and the form of fitness that it was started with."""
+    with Store.open(path, write=False) as store:
+        return read(store), form_of(str(store.settings().get("fitness", "noise")))
+
+
+def _result(history: History, number: int, form: Form) -> dict[str, Any]:
+    """Returns what an agent has to know of an experiment; the rest is in the store."""
+    shown = experiments.gather(history, number, form)
+    last, lesson = shown.last, shown.lesson
     outcome = last.outcome
-    told: dict[str, Any] = {
+    found: dict[str, Any] = {
         "experiment": last.experiment,
         "id": last.candidate.id,
         "name": last.candidate.proposal.name,
         "outcome": type(outcome).__name__.lower(),
     }
-    if done.measured:
-        rows = leaderboard(done.everything, done.form)
-        place = next(n for n, row in enumerate(rows) if row.id == last.candidate.id)
-        told |= {"rank": place + 1, "of": len(rows)} | _shown(rows[place])
-    elif isinstance(outcome, Rejected):
-        told |= {"check": outcome.check, "evidence": outcome.evidence}
-    else:
-        told |= {"stage": getattr(outcome, "stage", ""), "error": getattr(outcome, "error", "")}
-    return told | {"lesson": lesson.text, "next": lesson.weakness}
+    if isinstance(outcome, Rejected):
+        found |= {"check": outcome.check, "evidence": outcome.evidence}
+    elif isinstance(outcome, Crashed):
+        found |= {"stage": outcome.stage, "error": outcome.error}
+    elif shown.row is not None:
+        rows = leaderboard(history, form)
+        rank = 1 + next(n for n, row in enumerate(rows) if row.id == shown.row.id)
+        found |= {"rank": rank, "of": len(rows)} | _shown(shown.row)
+    if lesson is not None:
+        found |= {"lesson": lesson.text, "next": lesson.weakness}
+    return found | {"warnings": list(shown.warnings)}
 
 
 def _shown(row: Row) -> dict[str, Any]:

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from move37 import serving
-from move37.lab.client import LabError
+from move37.lab.client import Lab, LabError
 from move37.presets import SMOKE
-from move37.records import InputError, Rejected
+from move37.records import Audit, InputError, Rejected
 from tests.fakes import FakeLab, preset
-from tests.test_cli import move37
+from tests.test_cli import descendants, move37
 
 mcp = pytest.importorskip("mcp")
 anyio = pytest.importorskip("anyio")
@@ -43,10 +43,10 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "store.sqlite"
 
 
-def test_the_tools_are_four_and_each_says_what_it_does(path: Path) -> None:
+def test_the_tools_are_six_and_each_says_what_it_does(path: Path) -> None:
     async def talk(client: Any) -> None:
         tools = {tool.name: tool.description for tool in (await client.list_tools()).tools}
-        assert set(tools) == {"brief", "submit", "top", "verify"}
+        assert set(tools) == {"brief", "submit", "top", "show", "lessons", "verify"}
         assert all(tools.values())
 
     asked(path, talk)
@@ -77,6 +77,116 @@ def test_an_agent_reads_a_brief_submits_and_looks_at_the_leaderboard(path: Path)
     asked(path, talk)
 
 
+def test_an_agent_is_shown_an_experiment_in_full(path: Path) -> None:
+    async def talk(client: Any) -> None:
+        arguments = {"program": PROGRAM, "motivation": "Why not.", "name": "Mine"}
+        submitted = json.loads(text_of(await client.call_tool("submit", arguments)))
+        shown = json.loads(text_of(await client.call_tool("show", {"experiment": "Mine"})))
+        assert submitted.items() <= shown.items()
+        assert (shown["program"], shown["motivation"]) == (PROGRAM, "Why not.")
+        assert shown["lineage"] == []
+        assert {"check", "verdict", "evidence"} <= set(shown["checks"][0])
+
+    asked(path, talk)
+
+
+def test_an_agent_is_shown_the_newest_lessons(path: Path) -> None:
+    async def talk(client: Any) -> None:
+        done = await client.call_tool("submit", {"program": PROGRAM, "motivation": "Why not."})
+        told = json.loads(text_of(done))
+        lessons = (await client.call_tool("lessons", {"most": 2})).structured_content["result"]
+        assert [one["experiment"] for one in lessons] == [BASELINES - 1, BASELINES]
+        assert lessons[-1]["lesson"] == told["lesson"]
+        assert lessons[-1]["name"] == told["name"]
+
+    asked(path, talk)
+
+
+def test_the_numbers_of_a_smoke_run_carry_their_warning_to_an_agent(path: Path) -> None:
+    async def talk(client: Any) -> None:
+        done = await client.call_tool("submit", {"program": PROGRAM, "motivation": "Why not."})
+        results = [json.loads(text_of(done))]
+        shown = await client.call_tool("show", {"experiment": str(BASELINES)})
+        results.append(json.loads(text_of(shown)))
+        for tool in ("top", "lessons"):
+            results += (await client.call_tool(tool, {})).structured_content["result"]
+        assert len(results) > 4
+        for result in results:
+            assert "too short for its numbers to mean anything" in result["warnings"][0]
+        assert "too short for its numbers" in text_of(await client.call_tool("brief", {}))
+
+    asked(path, talk)
+
+
+def test_a_submit_of_an_agent_writes_the_report_anew(path: Path) -> None:
+    async def talk(client: Any) -> None:
+        for n in range(2):
+            arguments = {"program": f"{PROGRAM}{n}\n", "motivation": "x", "name": f"Mine{n}"}
+            await client.call_tool("submit", arguments)
+            assert f"Mine{n}" in (path.parent / "report.html").read_text()
+
+    asked(path, talk)
+
+
+def test_a_report_that_cannot_be_written_does_not_hide_the_result(path: Path) -> None:
+    (path.parent / "report.html").mkdir()  # what is there cannot be replaced
+
+    async def talk(client: Any) -> None:
+        done = await client.call_tool("submit", {"program": PROGRAM, "motivation": "x"})
+        told = json.loads(text_of(done))
+        assert told["outcome"] == "measured"
+        assert told["report"].startswith("the report could not be written to")
+
+    asked(path, talk)
+
+
+ENDLESS = """from torch import Tensor, nn
+
+
+class Endless(nn.Module):
+    def __init__(self, dim: int, *, heads: int) -> None:
+        super().__init__()
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        while True:
+            x_BTD = x_BTD + 0
+"""
+
+
+def test_a_verify_that_an_agent_cancels_ends_its_processes_and_says_so(
+    path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with Lab() as lab:
+        lab.audit(Audit("x = 1", None, (), "quick", 64, 4, 60.0, 4 << 30))  # it is started
+        assert lab._process is not None
+        zygote = lab._process.pid
+
+        async def talk(client: Any) -> None:
+            begun = anyio.Event()
+
+            async def hear(_: float, __: float | None, stage: str | None) -> None:
+                if stage and stage.startswith("verify: "):
+                    begun.set()
+
+            async with anyio.create_task_group() as group:
+                arguments = {"program": ENDLESS}
+                group.start_soon(
+                    lambda: client.call_tool("verify", arguments, progress_callback=hear)
+                )
+                await begun.wait()
+                assert len(descendants(zygote)) >= 3  # warden, main process, the program's
+                group.cancel_scope.cancel()
+            with anyio.fail_after(60):  # a bound against hanging, not a measurement
+                while descendants(zygote):
+                    await anyio.sleep(0.01)
+            assert not (await client.call_tool("brief", {})).is_error
+
+        asked(path, talk, lab)
+    assert (
+        "move37: the verification was cancelled, its processes are ended" in capfd.readouterr().err
+    )
+
+
 def test_a_program_that_is_refused_is_a_result_with_its_evidence(path: Path) -> None:
     async def talk(client: Any) -> None:
         arguments = {"program": PROGRAM + "# FAIL\n", "motivation": "Why not."}
@@ -89,7 +199,7 @@ def test_a_program_that_is_refused_is_a_result_with_its_evidence(path: Path) -> 
 
 
 class _Refusing(FakeLab):
-    def audit(self, audit: Any, progress: Any, tell: Any) -> Any:  # noqa: ARG002
+    def audit(self, audit: Any, progress: Any, *_: Any) -> Any:  # noqa: ARG002
         progress("load")
         return Rejected("interface", "found A, B")
 
@@ -145,6 +255,8 @@ class _Closed(FakeLab):
         ("submit", {"program": PROGRAM, "motivation": "x", "parent": "nobody"}, "no store at"),
         ("submit", {"program": PROGRAM, "motivation": "x"}, "the lab is closed"),
         ("top", {}, "no store at"),
+        ("lessons", {}, "no store at"),
+        ("show", {"experiment": "0"}, "no store at"),
         ("verify", {"program": PROGRAM}, "Error executing tool verify"),
     ],
 )

@@ -111,10 +111,13 @@ class Lab:
         audit: Audit,
         progress: Progress = lambda stage: None,
         tell: Callable[[Audited], None] = lambda so_far: None,
+        begin: Callable[[Callable[[], None]], None] = lambda end: None,
     ) -> Audited | Rejected | Crashed:
         """Returns the verdicts of all checks, or why there are none; `progress` as above.
 
-        `tell` is told the verdicts so far, with each one.
+        `tell` is told the verdicts so far, with each one. `begin` receives a function that ends
+        the processes, for another thread; what it raises ends the audit. It is called again for
+        each further attempt.
         """
         request = {
             "kind": "audit",
@@ -137,7 +140,7 @@ class Lab:
             so_far = _so_far(said, audit)
             tell(so_far)
 
-        outcome = self._exchange(request, lambda said: _audited(said, audit), enter, keep)
+        outcome = self._exchange(request, lambda said: _audited(said, audit), enter, keep, begin)
         assert not isinstance(outcome, Measured)
         if isinstance(outcome, Crashed):
             return _as_far_as_it_came(outcome, audit, so_far, time.monotonic() - entered)
@@ -149,10 +152,11 @@ class Lab:
         understand: Callable[[object], Outcome | Audited],
         progress: Progress,
         keep: Callable[[object], None] = lambda so_far: None,
+        begin: Callable[[Callable[[], None]], None] = lambda end: None,
     ) -> Outcome | Audited:
         started = time.monotonic()
         for _ in range(ATTEMPTS):
-            heard = self._try(request, understand, progress, keep)
+            heard = self._try(request, understand, progress, keep, begin)
             # All attempts together have the time of one, and that of the last.
             if not heard.killed or time.monotonic() - started > request["seconds"]:
                 break
@@ -164,10 +168,12 @@ class Lab:
         understand: Callable[[object], Outcome | Audited],
         progress: Progress,
         keep: Callable[[object], None],
+        begin: Callable[[Callable[[], None]], None],
     ) -> "_Heard":
         ours, theirs = socket.socketpair()
         with ours:
             with theirs:
+                begin(lambda: ours.shutdown(socket.SHUT_RDWR))  # the warden ends with its socket
                 self._hand_over(theirs)
             ours.settimeout(BUSY * request["seconds"] + GRACE_SECONDS)
             stage = ["start"]
