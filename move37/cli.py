@@ -411,6 +411,8 @@ def costs(
     elif rows:
         console = Console(highlight=False)
         console.print(terminal.costs_table(rows), soft_wrap=True)
+        for doubt in dict.fromkeys(doubt for row in rows for doubt in row.doubts):
+            console.print(f"A count that was not believed: {doubt}.", soft_wrap=True, markup=False)
         if useless:
             console.print(terminal.fallbacks_list(useless), soft_wrap=True)
     else:

@@ -28,6 +28,7 @@ INPUT_OVER_ESTIMATE = 10
 HIDDEN_INPUT_TOKENS = 10_000
 MOST_DOLLARS_PER_MILLION = 1_000_000.0  # tokens
 MOST_DOLLARS = 1e9
+MOST_TOKENS = 10**15  # of a limit for a whole run
 MOST_WEIGHT = 1e6
 
 _MOST_NUMBER = 2**53  # up to here each whole number is a float as well

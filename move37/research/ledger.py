@@ -7,7 +7,8 @@ endpoint's own count takes the place of the reservation. Where the endpoint give
 worked for an answer that never came, the worst case stands.
 
 Not covered: a call in flight when the process is killed, and an endpoint that counts more than
-the estimate or ignores max_output_tokens; its count is taken, and the next call meets the limit.
+the estimate or ignores max_output_tokens; its count is taken as far as it is possible (see
+`bounds`), and the next call meets the limit.
 """
 
 import math
@@ -17,6 +18,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from move37.records import Call, InputError, RunFailed
+from move37.research.bounds import MOST_DOLLARS, MOST_TOKENS
 from move37.research.models import ModelSpec
 
 # Money is counted in whole billionths of a dollar: sums of integers do not drift.
@@ -42,6 +44,7 @@ class CostRow:
     seconds: float
     dollars: float | None  # None: the price of a call is not known
     worst_cases: int = 0  # calls of which the endpoint did not say what they took
+    doubts: tuple[str, ...] = ()  # why counts of the endpoint were not believed, each reason once
 
 
 @dataclass(frozen=True)
@@ -131,9 +134,12 @@ class Ledger:
         keep: Callable[[Call], None] = lambda call: None,
     ) -> None:
         """Goes on from the calls of an earlier session; `keep` gets each new one, one at a time."""
-        for name, limit in (("--max-dollars", max_dollars), ("--max-tokens", max_tokens)):
-            if limit is not None and not (math.isfinite(limit) and limit >= 0):
-                raise InputError(f"expected {name} of 0 or more, got {limit}")
+        for name, limit, most in (
+            ("--max-dollars", max_dollars, MOST_DOLLARS),
+            ("--max-tokens", max_tokens, MOST_TOKENS),
+        ):
+            if limit is not None and not 0 <= limit <= most:
+                raise InputError(f"expected {name} of 0 to {most:,.0f}, got {limit:,}")
         self._max_nanos = None if max_dollars is None else round(max_dollars * NANO)
         self._max_tokens = max_tokens
         self._keep = keep
@@ -265,6 +271,7 @@ def costs(calls: Iterable[Call]) -> list[CostRow]:
             seconds=math.fsum(call.seconds for call in group),
             dollars=sum_dollars(group),
             worst_cases=sum(call.is_worst_case for call in group),
+            doubts=tuple(dict.fromkeys(call.doubt for call in group if call.doubt)),
         )
         for (role, model), group in sorted(groups.items())
     ]

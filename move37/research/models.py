@@ -10,7 +10,6 @@ a repr, a record or an error; what an endpoint says passes through `Access.scrub
 """
 
 import ipaddress
-import math
 import os
 import re
 import stat
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol
 
 from move37.records import InputError, RunFailed
+from move37.research.bounds import MOST_DOLLARS_PER_MILLION, MOST_OUTPUT_TOKENS, MOST_WEIGHT
 
 ROLES = ("researcher", "engineer", "novelty_judge", "analyst", "summariser", "judge")
 LEAST_KEY = 6  # characters
@@ -68,19 +68,24 @@ class ModelSpec:
 
     def __post_init__(self) -> None:
         _check_name(self.name)
-        if not (math.isfinite(self.weight) and self.weight > 0):
-            raise InputError(f"{self.name}: expected a weight above 0, got {self.weight}")
+        if not 0 < self.weight <= MOST_WEIGHT:
+            told = f"expected a weight above 0 and up to {MOST_WEIGHT:,.0f}"
+            raise InputError(f"{self.name}: {told}, got {_cut(self.weight)}")
         prices = (self.input_dollars_per_million, self.output_dollars_per_million)
         known = [price for price in prices if price is not None]
-        if len(known) == 1 or not all(math.isfinite(price) and price >= 0 for price in known):
-            told = f"expected the price of input and of output, 0 or more, got {prices}"
+        if len(known) == 1 or not all(0 <= one <= MOST_DOLLARS_PER_MILLION for one in known):
+            told = (
+                "expected the price of input and of output, 0 to "
+                f"{MOST_DOLLARS_PER_MILLION:,.0f} dollars per million tokens, got {_cut(prices)}"
+            )
             raise InputError(f"{self.name}: {told}: give both or neither")
         for role in self.roles:
             if role not in ROLES:
                 told = f"expected roles among {', '.join(ROLES)}, got {role!r}"
                 raise InputError(f"{self.name}: {told}")
-        if self.max_output is not None and self.max_output < 1:
-            told = f"expected max_output of 1 token or more, got {self.max_output}"
+        if self.max_output is not None and not 1 <= self.max_output <= MOST_OUTPUT_TOKENS:
+            told = f"expected max_output of 1 to {MOST_OUTPUT_TOKENS:,} tokens"
+            told += f", got {_cut(self.max_output)}"
             raise InputError(f"{self.name}: {told}")
         if not re.fullmatch(r"\w*", self.key_env, re.ASCII):
             # A key that was put here by mistake is not repeated.
@@ -114,6 +119,11 @@ class ModelSpec:
     def capped(self, output_tokens: int) -> int:
         """Returns the most tokens of one answer, in a role that may have so many."""
         return min(output_tokens, self.max_output or output_tokens)
+
+
+def _cut(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def is_loopback(url: str) -> bool:
@@ -179,7 +189,9 @@ def parse_model(text: str) -> ModelSpec:
                 number = int(value) if key == "max_output" else float(value)
                 data[key] = number
             except ValueError:
-                raise InputError(f"{name}: expected a number in {key}=, got {value!r}") from None
+                raise InputError(
+                    f"{name}: expected a number in {key}=, got {_cut(value)}"
+                ) from None
     return _spec(data, name)
 
 

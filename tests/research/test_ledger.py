@@ -199,7 +199,7 @@ def test_tokens_can_be_limited_without_a_price() -> None:
 
 @pytest.mark.parametrize("limit", [-1.0, float("nan"), float("inf")])
 def test_a_limit_that_is_none_is_refused(limit: float) -> None:
-    with pytest.raises(InputError, match="expected --max-dollars of 0 or more"):
+    with pytest.raises(InputError, match="expected --max-dollars of 0 to 1,000,000,000"):
         Ledger(max_dollars=limit)
 
 
