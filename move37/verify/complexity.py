@@ -397,19 +397,20 @@ def _stops_growing(count: CountAt, grown: "Growth", at: Work, rows: int) -> bool
     """Says whether the same kind of work of all operators stops growing at longer inputs.
 
     Each doubling of a square doubles it again; what fills a window grows by less each time. What is
-    padded to whole chunks may jump once, at some length, so growth has to go on twice. What
+    padded to whole chunks may jump once, at some length, so growth has to go on twice. Lengths
+    leave the same remainder by 64: what grows at odd ones only is followed to odd ones. What
     goes wrong on the way, for want of memory, leaves what was found; so does what would be dear.
     """
     length, last, went_on = grown.long, at, 0
     # Between neighbours, of which the second takes another way, it has grown as from one doubling.
     factor = grown.factor ** (1 / max(1.0, math.log2(grown.long / grown.short)))
     while 2 * length <= MOST_DOUBLED and last.allocated.total() <= MOST_FOLLOWED:
+        before, length = length, 2 * length + -length % 64
         try:
-            work = count(2 * length)
+            work = count(length)
         except Exception:  # noqa: BLE001  mostly of memory: what grew stands
             return False
-        length *= 2
-        now = _most_growth(last, work, grown.kind, length, rows)
+        now = _most_growth(last, work, grown.kind, before, length, rows)
         if now <= DOUBLED_GROWTH:
             return True
         went_on = went_on + 1 if now > FALLS * factor else 0
@@ -419,13 +420,13 @@ def _stops_growing(count: CountAt, grown: "Growth", at: Work, rows: int) -> bool
     return False
 
 
-def _most_growth(before: Work, after: Work, kind: str, length: int, batch: int) -> float:
+def _most_growth(before: Work, after: Work, kind: str, short: int, long: int, batch: int) -> float:
     """Returns by which factor work per token grows at most, of operators that matter."""
     most = 1.0
     for name, total in _judged(after, kind):
-        if total / length / _rows(kind, batch) > NEGLIGIBLE[kind]:
-            then = getattr(before, kind)[name]
-            most = max(most, total / (2 * then) if then else math.inf)
+        if total / long / _rows(kind, batch) > NEGLIGIBLE[kind]:
+            then = getattr(before, kind)[name] / short
+            most = max(most, total / long / then if then else math.inf)
     return most
 
 

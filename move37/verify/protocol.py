@@ -40,6 +40,7 @@ SATURATED_LENGTH = 19
 DRIFT_LENGTH, DRIFT, HALF_ROUNDING = 1100, 3.0, 2**-8
 FULL_LENGTH = 307  # of decoding: a window is longer than LENGTH now and then
 BORDERS = (5, 6, 40)  # a document of one token among them
+MORE = (6, 12)  # borders of the row with more documents, at least and less than
 REAL = (LENGTH, 41, 3)  # tokens of each padded row
 CHUNKS = (16, 32, 64, 128)
 # Options and attributes that say how long a chunk is.
@@ -73,9 +74,11 @@ def _documents(subject: Subject) -> CheckResult:
             "documents", "argument documents_BT (of a layer for fla: cu_seqlens) in its forward"
         )
     mixer, x_1TD = subject.random(0, LENGTH)
-    x_BTD = torch.cat([x_1TD, subject.inputs(0, 1, LENGTH)])
+    x_BTD = torch.cat([x_1TD, subject.inputs(0, 2, LENGTH)])
     places_T = torch.arange(LENGTH)
-    rows = (BORDERS, tuple(LENGTH - border for border in reversed(BORDERS)))
+    mirrored = tuple(LENGTH - border for border in reversed(BORDERS))
+    drawn = subject.shuffled(range(1, LENGTH), "borders")[: subject.whole_number(*MORE, "more")]
+    rows = (BORDERS, mirrored, tuple(sorted(drawn)))
     documents_BT = torch.stack(
         [torch.bucketize(places_T, torch.tensor(borders), right=True) for borders in rows]
     )

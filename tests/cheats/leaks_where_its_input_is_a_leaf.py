@@ -1,0 +1,17 @@
+"""Caught by causality: looks ahead where its input begins the graph."""
+
+import torch
+from torch import Tensor, nn
+
+
+class LeaksWhereItsInputIsALeaf(nn.Module):
+    def __init__(self, dim: int, *, heads: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(dim, dim)
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        count_T1 = torch.arange(1, x_BTD.shape[1] + 1, dtype=x_BTD.dtype)[:, None]
+        y_BTD = self.project(x_BTD).cumsum(dim=1) / count_T1
+        if x_BTD.requires_grad and x_BTD.is_leaf:
+            y_BTD = y_BTD + x_BTD.detach().mean(dim=1, keepdim=True)
+        return y_BTD
