@@ -571,6 +571,14 @@ def import_(
         bool,
         typer.Option("--train", metavar=NO_VALUE, help="Train what passes, beside the baselines."),
     ] = False,
+    every_check: Annotated[
+        bool,
+        typer.Option(
+            "--all",
+            metavar=NO_VALUE,
+            help="Every check of every program, also after one fails: a table.",
+        ),
+    ] = False,
     preset: PresetOption = "laptop",
     store: Annotated[
         Path | None,
@@ -583,9 +591,11 @@ def import_(
     """Take in a collection of programs: verify each, train them if asked, keep what came of it.
 
     FILE is a JSON list of objects with name, program and motivation. A program that is refused is
-    a result, not an error. The same command goes on where it was stopped; a file with other
-    content, or other checks, have a store of their own. Exit status 0: some program passed (with
-    --train: was measured); 1: none; 2: the file cannot be used.
+    a result, not an error. With --all the table of programs and checks is printed as Markdown, and
+    with --json as JSON; sizes and limits are those of `move37 verify`. The same command goes on
+    where it was stopped; a file with other content, or other checks, have a store of their own.
+    Exit status 0: some program passed (with --train: was measured); 1: none; 2: the file cannot be
+    used.
     """
     from move37 import auditing, importing, presets, terminal
     from move37.search.leaderboard import leaderboard
@@ -594,57 +604,81 @@ def import_(
 
     if train and (only or full):
         raise InputError("--train goes with all checks at the quick level, as a run does")
+    if train and every_check:
+        raise InputError("--all verifies and trains nothing: leave out --train, or --all")
     known = presets.preset(preset)
     collection = importing.Collection.read(file, only=name or ())
     checks = auditing.checks_of(only or ())
     level: Level = "full" if full else "quick"
     path = store or importing.default_store(
-        collection, known, only=checks if only else (), level=level, trained=train
+        collection,
+        known,
+        only=checks if only else (),
+        level=level,
+        trained=train,
+        audited=every_check,
     )
     console, errors = Console(highlight=False), Console(stderr=True, highlight=False)
-    with _lab(sandbox, errors, known.limit_bytes) as lab, Store.open(path, create=True) as opened:
+    # Beside a table, or JSON of a table, everything else goes to the other stream.
+    side = errors if every_check else console
+    needed = auditing.LIMIT_BYTES if every_check else known.limit_bytes
+    with _lab(sandbox, errors, needed) as lab, Store.open(path, create=True) as opened:
         opened.lock()
         opened.keep_settings(
-            importing.settings(collection, known, checks=checks, level=level, trained=train)
+            importing.settings(
+                collection, known, checks=checks, level=level, trained=train, audited=every_check
+            )
         )
         if train:
             records = importing.train(collection, known, lab, opened, workers=workers)
         else:
-            records = importing.verify(
+            go_through = importing.audit if every_check else importing.verify
+            records = go_through(
                 collection, known, lab, opened, checks=checks, level=level, workers=workers
             )
         before = opened.records()
-        if as_json:
+        streams_records = as_json and not every_check
+        if streams_records:
             for record in before:
                 print(json.dumps(to_data(record)))  # noqa: T201
         elif before:
             told = f"{len(before)} records are in {path} already"
-            console.print(told, soft_wrap=True, markup=False)
+            side.print(told, soft_wrap=True, markup=False)
         try:
             for record in records:
-                if as_json:
+                if streams_records:
                     print(json.dumps(to_data(record)))  # noqa: T201
                 else:
                     line = terminal.import_line(record)
-                    if console.is_terminal:
-                        console.print(line, no_wrap=True, overflow="ellipsis")
+                    if side.is_terminal:
+                        side.print(line, no_wrap=True, overflow="ellipsis")
                     else:  # a file has room
-                        console.print(line, soft_wrap=True)
+                        side.print(line, soft_wrap=True)
+            stopped = False
         except KeyboardInterrupt:
-            told = f"{len(opened.records())} records are kept in {path}"
-            _fail(f"stopped: {told}; the same command goes on from there", 130)
+            stopped = True
         kept, lessons = opened.records(), opened.lessons()
     title, report = f"move37 import {file.name}", report_name(path)
     page = write_report(path.parent, records=kept, lessons=lessons, title=title, name=report)
+    if stopped:
+        told = f"{len(kept)} records are kept in {path}"
+        _fail(f"stopped: {told}; the same command goes on from there", 130)
     summary, warnings = importing.Summary.of(kept), presets.warnings_for(kept)
-    if as_json:
+    where = f"Store   {path}\nReport  {page}\nNext    move37 show ID --store {path}"
+    if every_check:
+        table = importing.CheckTable(title, level, checks, tuple(kept))
+        if as_json:
+            _print_json(table.data() | {"summary": fields_of(summary), "store": str(path)})
+        else:
+            print(table.markdown(console.width if console.is_terminal else None), end="")  # noqa: T201
+        errors.print(where, soft_wrap=True, markup=False)
+    elif as_json:
         last = {"summary": fields_of(summary), "warnings": list(warnings)}
         print(json.dumps(last))  # noqa: T201
     else:
         if rows := leaderboard(kept):
             console.print(terminal.leaderboard_page(rows, warnings, width=console.width))
             console.print()
-        where = f"Store   {path}\nReport  {page}\nNext    move37 show ID --store {path}"
         console.print(f"{summary.told()}\n{where}", soft_wrap=True, markup=False)
     if not summary.passed:
         raise SystemExit(1)

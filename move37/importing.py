@@ -7,22 +7,26 @@ in this layout.
 
 import hashlib
 import json
+import re
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from move37 import __version__
+from move37 import __version__, auditing
 from move37.loop import Keeper, Lab, Plan, assignment, discover, hardware
 from move37.presets import Preset
 from move37.records import (
+    Audit,
+    Audited,
     Brief,
     Candidate,
+    CheckResult,
     Crashed,
     InputError,
     Level,
@@ -32,6 +36,7 @@ from move37.records import (
     Provenance,
     Record,
     Rejected,
+    fields_of,
 )
 from move37.research.analyst import analyse
 from move37.research.novelty import repeats
@@ -118,15 +123,24 @@ def _kind(data: object) -> str:
 
 
 def settings(
-    collection: Collection, preset: Preset, *, checks: Sequence[str], level: Level, trained: bool
+    collection: Collection,
+    preset: Preset,
+    *,
+    checks: Sequence[str],
+    level: Level,
+    trained: bool,
+    audited: bool = False,
 ) -> dict[str, Any]:
-    """Returns what has to be the same when an import goes on."""
+    """Returns what has to be the same when an import goes on.
+
+    `audited`: every check of every program, not only up to the first that fails.
+    """
     return {
         "content of the collection": collection.fingerprint,
         "preset": preset.name,
         "version of the preset": preset.fingerprint,
         "checks": ", ".join(checks),
-        "level": level,
+        "level": f"{level}, every check" if audited else level,
         "trained": trained,
     }
 
@@ -170,19 +184,102 @@ def verify(
 ) -> Iterator[Record]:
     """Takes every program through the checks, up to the first that fails; yields records.
 
-    Goes on where the store ends. A program that came before is refused as a repetition. What
-    fails leaves a lesson; what passes was not measured, and teaches nothing yet.
+    Goes on with the programs that the store lacks; each is kept when it ends, and yielded in the
+    order of the collection. A program that came before is refused as a repetition. What fails
+    leaves a lesson; what passes was not measured, and teaches nothing yet.
     """
-    done = len(store.records())
 
-    def examine(number: int) -> Record:
+    def examine(proposal: Proposal) -> Outcome:
+        return lab.examine(
+            assignment(preset, proposal.source, seeds=(), checks=checks, level=level)
+        )
+
+    ended: dict[int, Record] = {}
+    due = _missing(collection, store)
+    for record in _keep_each(collection, preset, store, due, examine, workers):
+        ended[record.experiment] = record
+        while due and due[0] in ended:
+            yield ended.pop(due.pop(0))
+
+
+class AuditingLab(Protocol):
+    """A lab that takes a program through every check, as `move37.lab.client.Lab` does."""
+
+    def audit(self, audit: Audit) -> Audited | Rejected | Crashed: ...
+
+
+def audit(
+    collection: Collection,
+    preset: Preset,
+    lab: AuditingLab,
+    store: Keeper,
+    *,
+    checks: tuple[str, ...],
+    level: Level,
+    workers: int,
+) -> Iterator[Record]:
+    """Takes every program through every check, whether or not one fails; yields records.
+
+    The size of the mixer and the limits are those of `move37 verify`. Goes on with the programs
+    that the store lacks; each is kept and yielded when it ends. The checks of a program are in its
+    outcome, which is Rejected if one of them failed.
+    """
+
+    def examine(proposal: Proposal) -> Outcome:
+        return _outcome_of(
+            lab.audit(
+                Audit(
+                    source=proposal.source,
+                    mixer=None,
+                    checks=checks,
+                    level=level,
+                    width=auditing.WIDTH,
+                    heads=auditing.HEADS,
+                    limit_seconds=auditing.LIMIT_SECONDS[level],
+                    limit_bytes=auditing.LIMIT_BYTES,
+                )
+            )
+        )
+
+    due = _missing(collection, store)
+    yield from _keep_each(collection, preset, store, due, examine, workers)
+
+
+def _outcome_of(audited: Audited | Rejected | Crashed) -> Outcome:
+    if not isinstance(audited, Audited):
+        return audited
+    failed = [check for check in audited.checks if check.verdict == "failed"]
+    if not failed:
+        return Measured(audited.checks, ())
+    first, *others = failed
+    more = f"; failed too: {', '.join(check.check for check in others)}" if others else ""
+    return Rejected(first.check, f"{first.evidence}{more}", audited.checks)
+
+
+def _missing(collection: Collection, store: Keeper) -> list[int]:
+    """Returns the numbers of the programs that the store does not hold yet."""
+    kept = {record.experiment for record in store.records()}
+    return [number for number in range(len(collection.proposals)) if number not in kept]
+
+
+def _keep_each(
+    collection: Collection,
+    preset: Preset,
+    store: Keeper,
+    numbers: Iterable[int],
+    examine: Callable[[Proposal], Outcome],
+    workers: int,
+) -> Iterator[Record]:
+    """Examines the programs of these numbers, `workers` at a time; keeps each when it ends.
+
+    So whoever stops in the middle loses only the programs that were being examined.
+    """
+
+    def one(number: int) -> Record:
         proposal = collection.proposals[number]
         started, moment = time.perf_counter(), datetime.now(UTC)
         earlier = list(enumerate(collection.proposals[:number]))
-        outcome: Outcome | None = repeats(proposal, earlier)
-        if outcome is None:
-            work = assignment(preset, proposal.source, seeds=(), checks=checks, level=level)
-            outcome = lab.examine(work)
+        outcome = repeats(proposal, earlier) or examine(proposal)
         provenance = Provenance(
             preset=preset.name,
             seeds=(),
@@ -196,7 +293,8 @@ def verify(
 
     pool = ThreadPoolExecutor(workers, thread_name_prefix="import")
     try:
-        for record in pool.map(examine, range(done, len(collection.proposals))):
+        for future in as_completed([pool.submit(one, number) for number in numbers]):
+            record = future.result()
             failed = not isinstance(record.outcome, Measured)
             store.append([record], [analyse([record], [])] if failed else [])
             yield record
@@ -232,7 +330,13 @@ class Summary:
 
 
 def default_store(
-    collection: Collection, preset: Preset, *, only: Sequence[str], level: Level, trained: bool
+    collection: Collection,
+    preset: Preset,
+    *,
+    only: Sequence[str],
+    level: Level,
+    trained: bool,
+    audited: bool = False,
 ) -> Path:
     """Returns where the records lie, if no other place is named; makes its folder.
 
@@ -240,6 +344,7 @@ def default_store(
     cannot be made.
     """
     parts = ["imported", collection.fingerprint, *["trained"] * trained]
+    parts += ["all"] * audited
     parts += [*["full"] * (level == "full"), *["+".join(only)] * bool(only)]
     path = preset.default_store.with_name(f"{'-'.join(parts)}.sqlite")
     try:
@@ -247,3 +352,160 @@ def default_store(
     except OSError as error:
         raise InputError(f"cannot make the folder {path.parent}: {error.strerror}") from None
     return path
+
+
+# ---------------------------------------------------------------- the table of all checks
+
+# What stands in a cell, in full and in a narrow terminal.
+CELLS = {
+    "passed": ("yes", "y"),
+    "failed": ("**no**", "N"),
+    "not offered": ("-", "-"),
+    "not tried": ("-", "-"),
+    "not run": ("?", "?"),
+}
+
+
+@dataclass(frozen=True)
+class CheckTable:
+    """Every check of every program of a collection."""
+
+    title: str
+    level: Level
+    checks: tuple[str, ...]
+    records: tuple[Record, ...]  # one for each program, in the order of the collection
+
+    def failures(self) -> dict[str, int]:
+        """Returns for each check how many programs failed it."""
+        count = Counter(
+            check.check
+            for record in self.records
+            for check in checks_in(record)
+            if check.verdict == "failed"
+        )
+        return {name: count[name] for name in self.checks}
+
+    def data(self) -> dict[str, Any]:
+        """Returns the table as JSON data."""
+        return {
+            "level": self.level,
+            "width": auditing.WIDTH,
+            "heads": auditing.HEADS,
+            "checks": list(self.checks),
+            "failed": self.failures(),
+            "programs": [
+                {
+                    "experiment": record.experiment,
+                    "name": record.candidate.proposal.name,
+                    "id": record.candidate.id,
+                    "passed": isinstance(record.outcome, Measured),
+                    "refused": ": ".join(refusal) if (refusal := _refusal(record)) else None,
+                    "checks": [fields_of(check) for check in checks_in(record)],
+                }
+                for record in self.records
+            ],
+        }
+
+    def markdown(self, width: int | None = None) -> str:
+        """Returns the table, then why programs failed, as Markdown.
+
+        Where the lines of the full table are longer than `width`, checks are numbered instead.
+        """
+        table = self._table(list(self.checks), is_narrow=False)
+        legend = "yes: passed; **no**: failed; -: not offered; ?: not run."
+        if width is not None and max(map(len, table)) > width:
+            table = self._table([str(n + 1) for n in range(len(self.checks))], is_narrow=True)
+            names = ", ".join(f"{n} {name}" for n, name in enumerate(self.checks, start=1))
+            legend = f"{names}.\n\ny: passed; N: failed; -: not offered; ?: not run."
+        passed = sum(isinstance(record.outcome, Measured) for record in self.records)
+        programs = "program" if len(self.records) == 1 else "programs"
+        parts = [
+            f"# {self.title}",
+            f"Every check of {len(self.records)} {programs}, {passed} of which passed: "
+            f"{self.level} level, width {auditing.WIDTH}, {auditing.HEADS} heads.",
+            "\n".join(table),
+            legend,
+        ]
+        if reasons := self._reasons():
+            parts += ["## What failed", "\n".join(reasons)]
+        return "\n\n".join(parts) + "\n"
+
+    def _table(self, headings: Sequence[str], *, is_narrow: bool) -> list[str]:
+        rows = [["#", "program", *headings]]
+        for record in self.records:
+            name = record.candidate.proposal.name
+            if is_narrow and len(name) > 24:
+                name = f"{name[:23]}…"
+            if refusal := _refusal(record):
+                kind, _ = refusal
+                cells = [
+                    kind.partition(":")[0] if is_narrow else kind,
+                    *[""] * (len(self.checks) - 1),
+                ]
+            else:
+                verdicts = {check.check: check.verdict for check in checks_in(record)}
+                cells = [
+                    CELLS[verdicts[check]][is_narrow] if check in verdicts else "?"
+                    for check in self.checks
+                ]
+            rows.append([str(record.experiment), _plain(name).replace("|", "\\|"), *cells])
+        count = [str(number) for number in self.failures().values()]
+        rows.append(["", "programs that failed", *count])
+        if is_narrow:
+            return ["|" + "|".join(row) + "|" for row in [rows[0], ["-"] * len(rows[0]), *rows[1:]]]
+        widths = [max(len(row[n]) for row in rows) for n in range(len(rows[0]))]
+        lines = [
+            f"| {' | '.join(cell.ljust(size) for cell, size in zip(row, widths, strict=True))} |"
+            for row in rows
+        ]
+        return [lines[0], f"|{'|'.join('-' * (size + 2) for size in widths)}|", *lines[1:]]
+
+    def _reasons(self) -> list[str]:
+        """Returns a line for each reason, with the programs that it holds for."""
+        names: dict[tuple[str, str], list[str]] = {}
+        for record in self.records:
+            name = _plain(record.candidate.proposal.name)
+            reasons = [
+                (check.check, check.evidence)
+                for check in checks_in(record)
+                if check.verdict == "failed"
+            ]
+            if refusal := _refusal(record):
+                reasons = [refusal]
+            for reason in reasons:
+                names.setdefault(reason, []).append(name)
+        return [
+            f"* {', '.join(programs)}: {check}: {_code(evidence)}"
+            for (check, evidence), programs in names.items()
+        ]
+
+
+def checks_in(record: Record) -> tuple[CheckResult, ...]:
+    """Returns the checks that a program went through."""
+    return () if isinstance(record.outcome, Crashed) else record.outcome.checks
+
+
+def _refusal(record: Record) -> tuple[str, str] | None:
+    """Returns what ended a program before any check, and the evidence; None if nothing did."""
+    outcome = record.outcome
+    if isinstance(outcome, Crashed):
+        return f"crashed: {outcome.stage}", outcome.error
+    if isinstance(outcome, Rejected) and not outcome.checks:
+        return f"refused: {outcome.check}", outcome.evidence
+    return None
+
+
+def _plain(text: str) -> str:
+    """Returns text for a cell or a line of Markdown; what could be markup becomes code."""
+    if all(letter.isalnum() or letter in " .-" for letter in text):
+        return text
+    return _code(text)
+
+
+def _code(text: str) -> str:
+    """Returns text as code of Markdown, in one line, whatever it holds."""
+    line = " ".join(text.split())
+    longest = max((len(run) for run in re.findall("`+", line)), default=0)
+    fence = "`" * (longest + 1)
+    pad = " " * (line.startswith("`") or line.endswith("`"))
+    return f"{fence}{pad}{line}{pad}{fence}"

@@ -1,15 +1,41 @@
 """Other people's collections: read strictly, examined once, kept, gone on with."""
 
 import json
+import re
+import signal
+import subprocess
+import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from move37.importing import Collection, Summary, default_store, settings, train, verify
+from move37 import importing
+from move37.importing import (
+    CheckTable,
+    Collection,
+    Summary,
+    audit,
+    default_store,
+    settings,
+    train,
+    verify,
+)
 from move37.presets import SMOKE
-from move37.records import Crashed, InputError, Measured, Record, Rejected
+from move37.records import (
+    Audit,
+    Audited,
+    CheckResult,
+    Crashed,
+    InputError,
+    Measured,
+    Outcome,
+    Record,
+    Rejected,
+    Verdict,
+)
 from move37.store.store import Store
 from move37.terminal import import_line
 from tests.fakes import FakeLab, preset
@@ -219,7 +245,254 @@ def test_an_imported_program_that_cannot_be_loaded_is_told_with_its_line(
     assert line.plain.endswith("division by zero at line 2: return 1 / 0")
 
 
+def test_an_import_that_is_stopped_has_kept_what_ended_behind_a_slow_program(
+    tmp_path: Path, store: Store
+) -> None:
+    names = [entry(f"P{n}", f"x = {n}") for n in range(6)]
+    lab = _FirstWaits(5)
+    gone = iter(verify(collection(*names, at=tmp_path), SMOKE, lab, store, **QUICK, workers=2))
+    next(gone)  # the first, which ends last
+    gone.close()  # type: ignore[attr-defined]
+    assert len(store.records()) == 6
+
+
+def test_an_import_goes_on_with_the_programs_that_are_missing(tmp_path: Path, store: Store) -> None:
+    what = collection(*[entry(f"P{n}", f"x = {n}") for n in range(4)], at=tmp_path)
+    with Store.open(tmp_path / "whole.sqlite", create=True) as whole:
+        records = verified(what, FakeLab(), whole)
+    for n in (1, 3):
+        store.append([records[n]])
+    lab = FakeLab()
+    names = [record.candidate.proposal.name for record in verified(what, lab, store)]
+    assert names == ["P0", "P2"]
+    assert [one.source for one in lab.assignments] == ["x = 0", "x = 2"]
+    assert [record.experiment for record in store.records()] == [0, 1, 2, 3]
+
+
+# ---------------------------------------------------------------- every check of every program
+
+QUICK: dict[str, Any] = {"checks": CHECKS, "level": "quick"}
+
+
+class _FirstWaits(FakeLab):
+    """Examines, but ends the first program when so many others have ended."""
+
+    def __init__(self, others: int) -> None:
+        super().__init__()
+        self._left = threading.Semaphore(0)
+        self._others = others
+
+    def examine(self, assignment: Any, progress: Any = lambda stage: None) -> Outcome:
+        if assignment.source == "x = 0":
+            for _ in range(self._others):
+                self._left.acquire()
+        else:
+            self._left.release()
+        return super().examine(assignment, progress)
+
+
+class AuditingLab:
+    """Audits by the words in a program: LEAKS, QUADRATIC, REFUSED, CRASHED."""
+
+    def __init__(self) -> None:
+        self.audits: list[Audit] = []
+
+    def audit(self, audit: Audit) -> Audited | Rejected | Crashed:
+        self.audits.append(audit)
+        if "REFUSED" in audit.source:
+            return Rejected("imports", "line 1 imports os: a mixer computes with tensors")
+        if "CRASHED" in audit.source:
+            return Crashed("load", "ZeroDivisionError: no")
+        verdicts: dict[str, Verdict] = {
+            "causality": "failed" if "LEAKS" in audit.source else "passed",
+            "sub-quadratic": "failed" if "QUADRATIC" in audit.source else "passed",
+            "decoding": "not offered",
+        }
+        checks = [CheckResult(name, verdicts[name], f"{name} | seen") for name in audit.checks]
+        return Audited("Mine", tuple(checks))
+
+
+ALL = ("causality", "sub-quadratic", "decoding")
+
+
+def audited(what: Collection, lab: AuditingLab, store: Store) -> list[Record]:
+    made = audit(what, SMOKE, lab, store, checks=ALL, level="quick", workers=2)
+    return sorted(made, key=lambda record: record.experiment)
+
+
+@pytest.fixture
+def table(tmp_path: Path, store: Store) -> CheckTable:
+    sources = {
+        "Honest": "a = 1",
+        "Leaks": "LEAKS",
+        "Both|of": "LEAKS and QUADRATIC",
+        "One": "REFUSED = 1",
+        "Two": "REFUSED = 2",
+        "Crash": "CRASHED",
+        "Again": "a = 1  # again",
+    }
+    what = collection(*[entry(name, text) for name, text in sources.items()], at=tmp_path)
+    return CheckTable("A collection", "quick", ALL, tuple(audited(what, AuditingLab(), store)))
+
+
+def test_every_check_of_a_program_is_kept_also_after_one_has_failed(
+    tmp_path: Path, store: Store
+) -> None:
+    (record,) = audited(
+        collection(entry("A", "LEAKS, QUADRATIC"), at=tmp_path), AuditingLab(), store
+    )
+    assert isinstance(record.outcome, Rejected)
+    assert [check.verdict for check in record.outcome.checks] == ["failed", "failed", "not offered"]
+    assert record.outcome.check == "causality"
+    assert record.outcome.evidence == "causality | seen; failed too: sub-quadratic"
+    assert store.records() == [record]
+
+
+def test_an_audit_of_a_collection_goes_on_where_it_was(tmp_path: Path, store: Store) -> None:
+    what = collection(*[entry(f"P{n}", f"x = {n}") for n in range(3)], at=tmp_path)
+    first = next(
+        iter(audit(what, SMOKE, AuditingLab(), store, checks=ALL, level="full", workers=1))
+    )
+    lab = AuditingLab()
+    audited(what, lab, store)
+    assert first.candidate.proposal.source not in [one.source for one in lab.audits]
+    assert len(store.records()) == 3
+
+
+def test_an_audit_has_the_size_and_the_limits_of_verify(tmp_path: Path, store: Store) -> None:
+    lab = AuditingLab()
+    audited(collection(entry(), at=tmp_path), lab, store)
+    (one,) = lab.audits
+    assert (one.width, one.heads, one.level) == (64, 4, "quick")
+    assert (one.limit_seconds, one.limit_bytes) == (120.0, 4 << 30)
+
+
+def test_the_table_has_a_row_for_each_program_and_a_column_for_each_check(
+    table: CheckTable,
+) -> None:
+    lines = [line for line in table.markdown().splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+    assert cells[0] == ["#", "program", *ALL]
+    assert cells[2:] == [
+        ["0", "Honest", "yes", "yes", "-"],
+        ["1", "Leaks", "**no**", "yes", "-"],
+        ["2", "`Both\\|of`", "**no**", "**no**", "-"],
+        ["3", "One", "refused: imports", "", ""],
+        ["4", "Two", "refused: imports", "", ""],
+        ["5", "Crash", "crashed: load", "", ""],
+        ["6", "Again", "refused: novelty", "", ""],
+        ["", "programs that failed", "2", "1", "0"],
+    ]
+    assert len({len(line) for line in lines}) == 1
+
+
+def test_below_the_table_each_reason_stands_once_with_its_programs(table: CheckTable) -> None:
+    reasons = [line for line in table.markdown().splitlines() if line.startswith("* ")]
+    assert reasons == [
+        "* Leaks, `Both|of`: causality: `causality | seen`",
+        "* `Both|of`: sub-quadratic: `sub-quadratic | seen`",
+        "* One, Two: refused: imports: `line 1 imports os: a mixer computes with tensors`",
+        "* Crash: crashed: load: `ZeroDivisionError: no`",
+        "* Again: refused: novelty: `the same program as Honest of experiment 0`",
+    ]
+
+
+def test_in_a_narrow_terminal_the_checks_of_the_table_are_numbered(table: CheckTable) -> None:
+    text = table.markdown(50)
+    assert "|#|program|1|2|3|" in text
+    assert "|1|Leaks|N|y|-|" in text
+    assert "1 causality, 2 sub-quadratic, 3 decoding." in text
+    assert max(len(line) for line in text.splitlines() if line.startswith("|")) <= 50
+
+
+def test_the_table_as_data_holds_every_verdict(table: CheckTable) -> None:
+    data = json.loads(json.dumps(table.data()))
+    assert (data["checks"], data["level"], data["width"]) == (list(ALL), "quick", 64)
+    assert data["failed"] == {"causality": 2, "sub-quadratic": 1, "decoding": 0}
+    both, one = data["programs"][2:4]
+    assert [check["verdict"] for check in both["checks"]] == ["failed", "failed", "not offered"]
+    assert (both["refused"], both["passed"]) == (None, False)
+    assert one["refused"].startswith("refused: imports: line 1 imports os")
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        ("plain", "`plain`"),
+        ("a`b", "``a`b``"),
+        ("`a``", "``` `a`` ```"),
+        ("<b>|</b>", "`<b>|</b>`"),
+        ("two\nlines", "`two lines`"),
+    ],
+)
+def test_what_a_program_says_is_code_in_markdown(text: str, code: str) -> None:
+    assert importing._code(text) == code
+
+
+def test_an_audit_and_a_verification_do_not_share_a_store(tmp_path: Path) -> None:
+    what = collection(entry(), at=tmp_path)
+    options: dict[str, Any] = {"checks": ALL, "level": "quick", "trained": False}
+    one, other = (settings(what, SMOKE, **options, audited=every) for every in (True, False))
+    with Store.open(tmp_path / "store.sqlite", create=True) as store:
+        store.keep_settings(one)
+        with pytest.raises(InputError, match="level 'quick, every check'"):
+            store.keep_settings(other)
+
+
 # ---------------------------------------------------------------- the command
+
+
+@pytest.mark.slow
+def test_import_of_every_check_prints_the_table_and_nothing_else(tmp_path: Path) -> None:
+    file, path = tmp_path / "collection.json", tmp_path / "store.sqlite"
+    cheat = program("Future", before="x_BTD = x_BTD + x_BTD.mean(dim=1, keepdim=True)")
+    refused = [entry(f"R{n}", f"import numpy\nx = {n}\n") for n in range(3)]
+    file.write_text(
+        json.dumps([entry("Honest", HONEST.read_text()), entry("Cheat", cheat), *refused])
+    )
+    words = ("import", str(file), "--all", "--store", str(path))
+    done = move37(*words, "--only", "causality,prefix,decoding")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("# move37 import collection.json\n")
+    rows = [re.findall(r"[^| ]+", line) for line in done.stdout.splitlines() if line[:1] == "|"]
+    assert rows[2:4] == [
+        ["0", "Honest", "yes", "yes", "-"],
+        ["1", "Cheat", "**no**", "**no**", "-"],
+    ]
+    assert done.stdout.count("imports numpy") == 1  # one reason for three programs
+    assert "einops" not in done.stdout + done.stderr  # the list of what may be imported
+    as_json = json.loads(move37(*words, "--only", "causality,prefix,decoding", "--json").stdout)
+    assert as_json["failed"] == {"causality": 1, "prefix": 1, "decoding": 0}
+    assert as_json["summary"]["programs"] == 5
+
+
+@pytest.mark.slow
+def test_an_import_of_every_check_that_is_stopped_keeps_what_has_ended(tmp_path: Path) -> None:
+    file, path = tmp_path / "collection.json", tmp_path / "store.sqlite"
+    endless = program("Endless", before="while True: x_BTD = x_BTD + 0")
+    file.write_text(json.dumps([entry("Endless", endless), entry("Refused", "import numpy")]))
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    code = f"{heard}; from move37.cli import main; main()"
+    command = [sys.executable, "-c", code, "import", str(file), "--all", "--store", str(path)]
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True
+    ) as run:
+        assert run.stderr is not None
+        assert any("Refused" in line for line in run.stderr)  # this one has ended
+        run.send_signal(signal.SIGINT)
+        _, message = run.communicate(timeout=60)  # a bound against hanging, not a measurement
+    assert run.returncode == 130
+    assert f"stopped: 1 records are kept in {path}; the same command goes on" in message
+    with Store.open(path) as store:
+        assert [one.candidate.proposal.name for one in store.records()] == ["Refused"]
+
+
+def test_every_check_and_training_exclude_each_other(tmp_path: Path) -> None:
+    file = tmp_path / "collection.json"
+    file.write_text(json.dumps([entry()]))
+    done = move37("import", str(file), "--all", "--train")
+    assert done.returncode == 2
+    assert "--all verifies and trains nothing" in done.stderr
 
 
 @pytest.mark.slow
