@@ -20,7 +20,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from move37.lab.remote import Failed, Mixers, PlayedMixer, Player, Refused, Start
+from move37.lab.remote import Failed, Mixers, PlayedMixer, Player, Refused, Start, not_played
 from move37.lab.words import RECOMPUTED
 from move37.nn.counting import Work
 from move37.records import CheckResult, Level
@@ -31,15 +31,6 @@ ROWS = 6
 MOST_PARAMETERS = 1 << 30  # of a mixer whose model has no limit
 # What is played against what the program gives: the same operators, in another process.
 SAME_TOLERANCE = 1e-9
-
-
-def depends(difference: str) -> str:
-    """Returns why the work of a mixer cannot be counted, with what differs."""
-    return (
-        "its work cannot be counted: the operators that it ran for some sequences give, for "
-        f"others, {difference}; which ones run, and on which sizes, has to depend on the "
-        "length only"
-    )
 
 
 # Returns the output (B, T, ...) for an input (B, T, ...), and the work that it took.
@@ -196,7 +187,7 @@ def recompute(
                 y_BTD, _ = play(x_BTD)
                 gap = _gap(mixer(x_BTD), y_BTD, y_BTD)
                 if not gap <= SAME_TOLERANCE:
-                    return Verdicts((), depends(f"outputs that differ by {gap:.1e}"))
+                    raise not_played(f"outputs that differ by {gap:.1e}")
             return Verdicts([*faults(play, given, TOLERANCE, excused)])
     except Refused as error:
         return Verdicts((), error.evidence)

@@ -128,8 +128,27 @@ class Recorded(NamedTuple):
     weights: list[Tensor]
 
 
+def not_played(difference: str) -> Refused:
+    """Returns what is said of a tape that is not the program's, with what differs."""
+    return Refused(
+        "sub-quadratic",
+        "its work cannot be counted: the operators that it ran for some sequences give, for "
+        f"others, {difference}; which ones run, and on which sizes, has to depend on the "
+        "length only",
+    )
+
+
 class Player(Asking):
     """Plays tapes, in a process of the lab that has not loaded the candidate's program."""
+
+    def ask(self, question: dict[str, Any], tensors: Sequence[Tensor] = ()) -> dict[str, Any]:
+        """Returns the answer; raises Refused for a tape that cannot be played."""
+        try:
+            return super().ask(question, tensors)
+        except Failed as error:  # for example sizes that the values of other sequences decide
+            if error.killed:
+                raise
+            raise not_played(str(error).splitlines()[0]) from error
 
     def take(self, recorded: Recorded) -> int:
         """Returns the number of a tape in that process; raises Refused for what is no tape."""

@@ -159,11 +159,11 @@ class Tape:
         tensors = [x_BTD.clone(), *(one.clone() for one in self._weights)]
         constants = iter([one.clone() for one in self._constants])
         # Where no size depends on what is in a tensor, the same shape is the same work.
-        if x_BTD.shape in self._works:
-            with filled_memory():
+        with filled_memory():
+            if x_BTD.shape in self._works:
                 return self._run(tensors, constants), self._works[x_BTD.shape]
-        with filled_memory(), Work() as work:
-            y_BTD = self._run(tensors, constants)
+            with Work() as work:
+                y_BTD = self._run(tensors, constants)
         if work.unknown:
             raise Unknown(", ".join(sorted(work.unknown)))
         if not any(step and step.has_free_sizes for step in self._steps):
