@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from move37.records import (
     CheckResult,
     Crashed,
     InputError,
+    Lesson,
     Measured,
     Outcome,
     Record,
@@ -38,10 +40,11 @@ from move37.records import (
 )
 from move37.store.store import Store
 from move37.terminal import import_line
-from tests.fakes import FakeLab, preset
+from tests.fakes import FakeLab, Memory, preset
 from tests.test_cli import HONEST, move37, program
 
 CHECKS = ("interface", "causality")
+QUICK: dict[str, Any] = {"checks": CHECKS, "level": "quick"}
 
 
 def entry(name: str = "Mine", source: str = "x = 1", **more: object) -> dict[str, Any]:
@@ -245,15 +248,25 @@ def test_an_imported_program_that_cannot_be_loaded_is_told_with_its_line(
     assert line.plain.endswith("division by zero at line 2: return 1 / 0")
 
 
-def test_an_import_that_is_stopped_has_kept_what_ended_behind_a_slow_program(
-    tmp_path: Path, store: Store
-) -> None:
-    names = [entry(f"P{n}", f"x = {n}") for n in range(6)]
-    lab = _FirstWaits(5)
-    gone = iter(verify(collection(*names, at=tmp_path), SMOKE, lab, store, **QUICK, workers=2))
-    next(gone)  # the first, which ends last
-    gone.close()  # type: ignore[attr-defined]
-    assert len(store.records()) == 6
+def test_what_has_ended_is_kept_while_a_slow_program_before_it_goes_on(tmp_path: Path) -> None:
+    kept = threading.Semaphore(0)
+
+    class Telling(Memory):
+        def append(self, records: Sequence[Record], lessons: Sequence[Lesson] = ()) -> None:
+            super().append(records, lessons)
+            kept.release()
+
+    class FirstWaits(FakeLab):
+        def examine(self, assignment: Any, progress: Any = lambda stage: None) -> Outcome:
+            if assignment.source == "x = 0":
+                for _ in range(5):  # all others are kept
+                    assert kept.acquire(timeout=60)  # a bound against hanging
+            return super().examine(assignment, progress)
+
+    what = collection(*[entry(f"P{n}", f"x = {n}") for n in range(6)], at=tmp_path)
+    found = verify(what, SMOKE, FirstWaits(), Telling(), **QUICK, workers=2)
+    names = [record.candidate.proposal.name for record in found]
+    assert names == [f"P{n}" for n in range(6)]  # in the order of the collection all the same
 
 
 def test_an_import_goes_on_with_the_programs_that_are_missing(tmp_path: Path, store: Store) -> None:
@@ -270,25 +283,6 @@ def test_an_import_goes_on_with_the_programs_that_are_missing(tmp_path: Path, st
 
 
 # ---------------------------------------------------------------- every check of every program
-
-QUICK: dict[str, Any] = {"checks": CHECKS, "level": "quick"}
-
-
-class _FirstWaits(FakeLab):
-    """Examines, but ends the first program when so many others have ended."""
-
-    def __init__(self, others: int) -> None:
-        super().__init__()
-        self._left = threading.Semaphore(0)
-        self._others = others
-
-    def examine(self, assignment: Any, progress: Any = lambda stage: None) -> Outcome:
-        if assignment.source == "x = 0":
-            for _ in range(self._others):
-                self._left.acquire()
-        else:
-            self._left.release()
-        return super().examine(assignment, progress)
 
 
 class AuditingLab:
