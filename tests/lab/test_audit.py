@@ -132,8 +132,8 @@ def test_the_limit_of_memory_is_named_where_it_is_hit(lab: Lab) -> None:
 def test_what_a_program_prints_is_counted(lab: Lab) -> None:
     source = program("Talks", before="print('one\\ntwo')") + "\nprint('at import')\n"
     outcome = audited(lab, audit(source, "memory"))
-    # At import, and with each forward: the first one, and two that are counted.
-    assert outcome.printed_lines == 1 + 3 * 2
+    # At import, and with each forward: the first, and those at three lengths that are counted.
+    assert outcome.printed_lines == 1 + 4 * 2
 
 
 # ---------------------------------------------------------------- what it comes to
