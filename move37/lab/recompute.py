@@ -137,12 +137,12 @@ class Verdicts(NamedTuple):
         if inside.check not in RECOMPUTED or inside.verdict != "passed":
             return inside
         if self.reason:
-            told = f"passed in the program's own process, and not outside of it: {self.reason}"
-            return replace(inside, verdict="not run", evidence=told)
+            evidence = f"passed in the program's own process, and not outside of it: {self.reason}"
+            return replace(inside, verdict="not run", evidence=evidence)
         for fault in self.found:
             if fault.check == inside.check:
-                told = f"recomputed outside of the program's process: {fault.evidence}"
-                return replace(inside, verdict="failed", evidence=told, recomputed=True)
+                evidence = f"recomputed outside of the program's process: {fault.evidence}"
+                return replace(inside, verdict="failed", evidence=evidence, recomputed=True)
         return replace(inside, recomputed=True)
 
 

@@ -215,8 +215,8 @@ def _look_again(
     scored_BT = held_out[0].inputs_BT
     gap = (play(scored_BT)[0] - said[0]).abs().max() / said[0].abs().max().clamp(min=1)
     if not gap <= SCORED_TOLERANCE:
-        told = f"trained on {budget.task}, in float64 it gives outputs that differ by {gap:.1e}"
-        raise Refused("precision", told)
+        evidence = f"trained on {budget.task}, float64 gives outputs that differ by {gap:.1e}"
+        raise Refused("precision", evidence)
     short, long = (int(torch.randint(size, size + 32, (), generator=rng)) for size in (240, 1000))
     scored_1L = torch.cat([batch.inputs_BT.flatten() for batch in held_out])[None, :long]
     T = budget.length

@@ -132,11 +132,10 @@ def _results(subject: Subject, what: Audit, report: Report) -> Iterator[CheckRes
                 else CheckResult(name, "failed", reason.told)
             )
         except BaseException as error:  # noqa: BLE001  whatever a program raises is a value here
-            told = f"raises {in_short(error)}"
-            after_interface = "interface" in failed
-            result = CheckResult(name, "not run" if after_interface else "failed", told)
-            if after_interface:
-                result = replace(result, evidence=f"follows from interface: {told}")
+            evidence = f"raises {in_short(error)}"
+            result = CheckResult(name, "failed", evidence)
+            if "interface" in failed:
+                result = CheckResult(name, "not run", f"follows from interface: {evidence}")
         result = after(failed, result)
         if result.verdict == "failed":
             failed.append(name)

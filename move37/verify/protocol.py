@@ -255,8 +255,8 @@ def _other_cache(mixer: nn.Module) -> CheckResult | None:
     found = [name for name in CACHES if name in inspect.signature(layer.forward).parameters]
     if not found:
         return None
-    told = f"its forward takes {' and '.join(found)}; tried are initial_state and step only"
-    return CheckResult("decoding", "not tried", told)
+    evidence = f"its forward takes {' and '.join(found)}; tried are initial_state and step only"
+    return CheckResult("decoding", "not tried", evidence)
 
 
 check_documents = _unless_not_implemented("documents", _documents)
