@@ -9,6 +9,7 @@ import hashlib
 import json
 import re
 import sys
+import textwrap
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -409,7 +410,8 @@ class CheckTable:
     def markdown(self, width: int | None = None) -> str:
         """Returns the table, then why programs failed, as Markdown.
 
-        Where the lines of the full table are longer than `width`, checks are numbered instead.
+        With `width`, that of a terminal, prose is wrapped; and where the lines of the full table
+        are longer, checks are numbered instead.
         """
         table = self._table(list(self.checks), is_narrow=False)
         legend = "yes: passed; **no**: failed; -: not offered; ?: not run."
@@ -419,15 +421,14 @@ class CheckTable:
             legend = f"{names}.\n\ny: passed; N: failed; -: not offered; ?: not run."
         passed = sum(isinstance(record.outcome, Measured) for record in self.records)
         programs = "program" if len(self.records) == 1 else "programs"
-        parts = [
-            f"# {self.title}",
+        summary = (
             f"Every check of {len(self.records)} {programs}, {passed} of which passed: "
-            f"{self.level} level, width {auditing.WIDTH}, {auditing.HEADS} heads.",
-            "\n".join(table),
-            legend,
-        ]
+            f"{self.level} level, width {auditing.WIDTH}, {auditing.HEADS} heads."
+        )
+        legends = [_wrapped(text, width) for text in legend.split("\n\n")]
+        parts = [f"# {self.title}", _wrapped(summary, width), "\n".join(table), *legends]
         if reasons := self._reasons():
-            parts += ["## What failed", "\n".join(reasons)]
+            parts += ["## What failed", "\n".join(_wrapped(text, width) for text in reasons)]
         return "\n\n".join(parts) + "\n"
 
     def _table(self, headings: Sequence[str], *, is_narrow: bool) -> list[str]:
@@ -478,6 +479,16 @@ class CheckTable:
             f"* {', '.join(programs)}: {check}: {_code(evidence)}"
             for (check, evidence), programs in names.items()
         ]
+
+
+def _wrapped(text: str, width: int | None) -> str:
+    """Returns a paragraph, or an item of a list, in lines of a terminal's width."""
+    if width is None:
+        return text
+    indent = "  " * text.startswith("* ")
+    return textwrap.fill(
+        text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
 
 
 def checks_in(record: Record) -> tuple[CheckResult, ...]:

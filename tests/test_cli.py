@@ -142,6 +142,12 @@ def test_tree_and_lessons_name_every_experiment(store: Path) -> None:
     assert "Next:" in move37("lessons", "--store", str(store)).stdout
 
 
+def test_lessons_stand_below_their_names_at_any_width(store: Path) -> None:
+    done = move37("lessons", "--store", str(store), env={**WIDE, "COLUMNS": "50"})
+    lessons = done.stdout.partition("A smoke run")[0].splitlines()
+    assert {line[:5] for line in lessons if not re.match(r" +\d+  \w", line)} == {" " * 5}
+
+
 def test_mixers_lists_each_in_a_line_with_recurrence_paper_state_and_cost() -> None:
     heading, *lines = move37("mixers").stdout.splitlines()
     assert heading.split() == ["mixer", "recurrence", "arXiv", "state", "time"]

@@ -399,6 +399,14 @@ def test_in_a_narrow_terminal_the_checks_of_the_table_are_numbered(table: CheckT
     assert max(len(line) for line in text.splitlines() if line.startswith("|")) <= 50
 
 
+def test_in_a_terminal_no_word_below_the_table_is_broken(table: CheckTable) -> None:
+    prose = table.markdown(50).partition("1 causality, ")[2].splitlines()
+    assert max(map(len, prose)) <= 50
+    whole = table.markdown(None)
+    for word in " ".join(prose[2:]).split():
+        assert word in whole or word in ("y:", "N:")
+
+
 def test_the_table_as_data_holds_every_verdict(table: CheckTable) -> None:
     data = json.loads(json.dumps(table.data()))
     assert (data["checks"], data["level"], data["width"]) == (list(ALL), "quick", 64)
