@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
-from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -49,6 +48,8 @@ SandboxOption = Annotated[
     ),
 ]
 FitnessOption = Annotated[str, typer.Option(metavar="NAME", help="noise or paper.")]
+store_app = typer.Typer(no_args_is_help=True, help="Look after a store file.")
+app.add_typer(store_app, name="store")
 ModelsPanel = "Language models (else the offline composer proposes)"  # fits into 60 columns
 
 
@@ -437,9 +438,8 @@ def lessons(
     console = Console()
     for lesson in learnt:
         console.print(Text(f"{lesson.experiment:>4}  {names[lesson.experiment]}", style="bold"))
-        below_name = (0, 0, 0, 6)
-        console.print(Padding(Text(lesson.text), below_name))
-        console.print(Padding(Text(f"Next: {lesson.weakness}", style="dim"), below_name))
+        console.print(Text(f"      {lesson.text}"))
+        console.print(Text(f"      Next: {lesson.weakness}", style="dim"))
     for warning in warnings:
         console.print(terminal.warning_text(warning))
 
@@ -791,6 +791,33 @@ def mcp(
             serving.serve(known, agents.place_of(known, store), lab)
         except KeyboardInterrupt:
             raise SystemExit(130) from None
+
+
+@store_app.command(name="check")
+def store_check(
+    preset: PresetOption = "laptop", store: StoreOption = None, as_json: JsonOption = False
+) -> None:
+    """Look at every row of a store: which are changed, cut off, missing, or cannot be read?
+
+    Exit status 0: all is as it was written; 1: something is not; 2: the file cannot be read. A
+    store of an older version has no checksums for its rows, which is said, and is no fault.
+    """
+    from move37 import presets
+    from move37.store.store import Store
+
+    path = store or presets.preset(preset).default_store
+    with Store.open(path, write=False) as opened:
+        report = opened.check()
+    if as_json:
+        found = {"store": str(path), "fine": not report.damages}
+        _print_json(found | fields_of(report))
+    else:
+        console = Console(highlight=False, soft_wrap=True, markup=False, emoji=False)
+        for damage in report.damages:
+            console.print(damage.message, style="red")
+        console.print(f"{path}: {report.description}")
+    if report.damages:
+        raise SystemExit(1)
 
 
 @app.command()

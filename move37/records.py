@@ -150,6 +150,14 @@ class Audit:
     limit_bytes: int  # memory, beyond what the lab itself holds
 
 
+def seed_of(source: str) -> int:
+    """Returns the seed of all random choices in the checks of a program: its text decides it.
+
+    So an examination can be repeated, and no program holds what follows from its own text.
+    """
+    return int.from_bytes(hashlib.sha256(source.encode()).digest()[:4]) >> 8
+
+
 # ---------------------------------------------------------------- what the lab answers
 
 
@@ -397,8 +405,9 @@ def to_json(value: Any) -> str:
 def from_json(kind: type[T], text: str) -> T:
     """Returns the `kind` that `text` holds; raises ValueError for anything else.
 
-    Strict: a missing or unknown key, a wrong type, or NaN is an error that names its place. Only a
-    key whose field has a default may be missing: what an older version wrote lacks it.
+    Strict: a missing or unknown key, a wrong type, or NaN is an error that names its place, and
+    shows nothing of what the text holds. Only a key whose field has a default may be missing: what
+    an older version wrote lacks it.
     """
 
     def refuse(constant: str) -> typing.NoReturn:
@@ -460,7 +469,8 @@ def _decode_dataclass(kind: Any, data: Any, place: str) -> Any:
     given = data.keys() - {"type"}
     if not needed <= given <= hints.keys():
         missing, unknown = sorted(needed - given), sorted(given - hints.keys())
-        raise ValueError(f"{place}: missing keys {missing}, unknown keys {unknown}")
+        told = f"missing keys {missing}" if missing else f"unknown keys: {len(unknown)}"
+        raise ValueError(f"{place}: {told}")
     return kind(**{name: _decode(hints[name], data[name], f"{place}.{name}") for name in given})
 
 
@@ -473,5 +483,8 @@ def _keys(kind: Any) -> tuple[dict[str, Any], frozenset[str]]:
 
 
 def _show(data: Any) -> str:
-    text = json.dumps(data)
-    return text if len(text) <= 60 else text[:57] + "..."
+    """Names the kind of what came, and never shows it: it may be a piece of a record."""
+    if data is None:
+        return "null"
+    kinds = {bool: "true or false", str: "text", list: "a list", dict: "another object"}
+    return kinds.get(type(data), "another number")

@@ -5,15 +5,18 @@ in one transaction, so that a killed run leaves whole experiments only.
 
 One run has the store for itself; beside each other may work those that submit programs. Each of
 them claims its program, and gets its number as it writes: so nothing is lost, and nothing doubled.
+
+Each row has a checksum (see `checksums`), and whoever reads it notices that it was changed.
 """
 
 import contextlib
 import fcntl
 import json
 import os
+import re
 import sqlite3
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TextIO, TypeVar
@@ -32,50 +35,15 @@ from move37.records import (
     from_json,
     to_json,
 )
+from move37.store import checking, checksums, tables
+from move37.store.checking import StoreReport
+from move37.store.checksums import Checksums, Key, Sum, digest_of
 from move37.store.claims import Bytes
 
 VERSION = 1
 BUSY_SECONDS = 60.0  # to wait for another process that writes
 
 T = TypeVar("T")
-
-_tables = sql.MetaData()
-_meta = sql.Table(
-    "meta",
-    _tables,
-    sql.Column("key", sql.String, primary_key=True),
-    sql.Column("value", sql.Text, nullable=False),
-)
-_records = sql.Table(
-    "records",
-    _tables,
-    sql.Column("experiment", sql.Integer, primary_key=True),
-    sql.Column("step", sql.Integer, primary_key=True),
-    sql.Column("candidate", sql.String, nullable=False, index=True),
-    sql.Column("outcome", sql.String, nullable=False),
-    sql.Column("body", sql.Text, nullable=False),
-)
-_lessons = sql.Table(
-    "lessons",
-    _tables,
-    sql.Column("experiment", sql.Integer, primary_key=True),
-    sql.Column("body", sql.Text, nullable=False),
-)
-
-_NEW_RECORD, _NEW_LESSON = _records.insert(), _lessons.insert()  # made once: it takes a while
-
-
-def _late(name: str) -> sql.Table:
-    """A table that is made when the first of its rows is kept: an offline run's store has none."""
-    return sql.Table(
-        name,
-        sql.MetaData(),
-        sql.Column("number", sql.Integer, primary_key=True),
-        sql.Column("body", sql.Text, nullable=False),
-    )
-
-
-_calls, _judgements, _fallbacks = _late("calls"), _late("judgements"), _late("fallbacks")
 
 # Made when the first program is submitted. A row counts while its process holds the byte of its
 # number: see `Bytes`.
@@ -86,6 +54,10 @@ _claims = sql.Table(
     sql.Column("program", sql.String, nullable=False),
     sql.Column("name", sql.String, nullable=False),
 )
+_NEW_RECORD, _NEW_LESSON = (
+    tables.records.insert(),
+    tables.lessons.insert(),
+)  # made once: it takes a while
 _START = 0  # the byte of whoever measures the baselines
 
 
@@ -108,6 +80,7 @@ class Store:
         self._writes = threading.Lock()
         self._lock: TextIO | None = None
         self._bytes: Bytes | None = None
+        self._has_checksums = False  # True: their table is there, or made in this transaction
 
     def __enter__(self) -> "Store":
         return self
@@ -146,7 +119,12 @@ class Store:
                 check_same_thread=False,
             )
 
-        engine = sql.create_engine("sqlite://", creator=connect, poolclass=sql.pool.QueuePool)
+        engine = sql.create_engine(
+            "sqlite://",
+            creator=connect,
+            poolclass=sql.pool.QueuePool,
+            hide_parameters=True,  # no error shows a piece of a record
+        )
         sql.event.listen(engine, "connect", _pragmas)
         sql.event.listen(engine, "begin", _begin)
         try:
@@ -270,7 +248,7 @@ class Store:
         All of it is written, or nothing.
         """
         with self._writing("an experiment") as link:
-            last = link.scalar(sql.select(sql.func.max(_records.c.experiment)))
+            last = link.scalar(sql.select(sql.func.max(tables.records.c.experiment)))
             number = 0 if last is None else last + 1
             numbered = [replace(record, experiment=number) for record in records]
             told = replace(lesson, experiment=number)
@@ -279,59 +257,87 @@ class Store:
 
     def records(self) -> list[Record]:
         """Returns all records, in the order of experiments."""
-        return self._read(Record, _records, _records.c.experiment, _records.c.step)
+        return self._read(Record, tables.records)
 
     def lessons(self) -> list[Lesson]:
         """Returns all lessons, in the order of experiments."""
-        return self._read(Lesson, _lessons, _lessons.c.experiment)
+        return self._read(Lesson, tables.lessons)
 
     def append_call(self, call: Call) -> None:
         """Writes one request to a language model."""
-        self._append_late(_calls, call)
+        self._append_late(tables.calls, call)
 
     def calls(self, *, after: int = 0) -> list[Call]:
         """Returns the requests to language models, in order, but for so many first ones."""
-        return self._read_late(Call, _calls, after)
+        return self._read_late(Call, tables.calls, after)
 
     def append_judgement(self, judgement: Judgement) -> None:
         """Writes what a language model thinks of a candidate."""
-        self._append_late(_judgements, judgement)
+        self._append_late(tables.judgements, judgement)
 
     def judgements(self) -> list[Judgement]:
         """Returns all judgements, in order."""
-        return self._read_late(Judgement, _judgements)
+        return self._read_late(Judgement, tables.judgements)
 
     def append_fallback(self, fallback: Fallback) -> None:
         """Writes that a language model's answer was of no use."""
-        self._append_late(_fallbacks, fallback)
+        self._append_late(tables.fallbacks, fallback)
 
     def fallbacks(self) -> list[Fallback]:
         """Returns the answers that were of no use, in order."""
-        return self._read_late(Fallback, _fallbacks)
+        return self._read_late(Fallback, tables.fallbacks)
 
     def _append_late(self, table: sql.Table, item: Call | Judgement | Fallback) -> None:
         with self._writing(f"a {type(item).__name__.lower()} of a language model") as link:
             table.create(link, checkfirst=True)
-            link.execute(table.insert(), {"body": to_json(item)})
+            body = to_json(item)
+            row = link.execute(table.insert(), {"body": body})
+            key = Key(int(row.inserted_primary_key[0]))  # type: ignore[index]
+            digest = digest_of(table.name, key, [body])
+            checksums.add(link, table.name, [Sum(key, item.experiment, digest)])
 
     def _read_late(self, kind: type[T], table: sql.Table, after: int = 0) -> list[T]:
         try:
             with self._engine.connect() as link:
                 if not sql.inspect(link).has_table(table.name):
                     return []
-                query = sql.select(table.c.body).where(table.c.number > after)  # from 1, no gaps
-                bodies = link.scalars(query.order_by(table.c.number)).all()
-            return [from_json(kind, body) for body in bodies]
+                query = sql.select(table.c.number, table.c.body)  # from 1, no gaps
+                query = query.where(table.c.number > after).order_by(table.c.number)
+                rows = [(Key(number), [body]) for number, body in link.execute(query)]
+                kept = Checksums.read(link, table.name, after=after)
         except sql.exc.DatabaseError as error:
             raise InputError(_explain(self.path, error)) from None
-        except ValueError as error:
-            told = f"a {kind.__name__.lower()} of a language model cannot be read ({error})"
-            raise InputError(f"{self.path} is damaged: {told}") from None
+        return self._decoded(kind, table.name, rows, kept)
+
+    def check(self) -> StoreReport:
+        """Looks at every row; returns what is changed, missing or cannot be read.
+
+        Raises InputError if the file itself cannot be read to its end.
+        """
+        try:
+            with self._engine.connect() as link:
+                raw = link.connection.driver_connection
+                assert raw is not None
+                # Else a text that is no UTF-8 would end the reading, and not be named.
+                raw.text_factory = lambda data: data.decode("utf-8", "surrogateescape")
+                try:
+                    return checking.check(link)
+                finally:
+                    raw.text_factory = str
+        except sql.exc.DatabaseError as error:
+            raise InputError(_explain(self.path, error)) from None
 
     def settings(self) -> dict[str, Any]:
         """Returns what the run was started with; empty before the first run."""
         with self._engine.connect() as link:
-            value = link.scalar(sql.select(_meta.c.value).where(_meta.c.key == "settings"))
+            value = link.scalar(
+                sql.select(tables.meta.c.value).where(tables.meta.c.key == "settings")
+            )
+            kept = Checksums.read(link, tables.meta.name).take(tables.SETTINGS)
+        if kept is not None and kept.digest != digest_of(
+            tables.meta.name, tables.SETTINGS, [value]
+        ):
+            raise InputError(f"{self.path} is damaged: its settings are not as they were written")
         try:
             settings: dict[str, Any] = json.loads(value) if value else {}
         except ValueError:
@@ -353,7 +359,10 @@ class Store:
         self.check_settings(settings)
         if not self.settings():
             with self._writing("the settings") as link:
-                link.execute(_meta.insert(), {"key": "settings", "value": json.dumps(settings)})
+                value = json.dumps(settings)
+                link.execute(tables.meta.insert(), {"key": "settings", "value": value})
+                digest = digest_of(tables.meta.name, tables.SETTINGS, [value])
+                checksums.add(link, tables.meta.name, [Sum(tables.SETTINGS, None, digest)])
 
     @contextlib.contextmanager
     def _writing(self, what: str) -> Iterator[sql.Connection]:
@@ -364,8 +373,12 @@ class Store:
                     self._writer = self._engine.connect().execution_options(writes=True)
                 try:
                     with self._writer.begin():
+                        if not self._has_checksums:
+                            _create_checksums(self._writer)
+                            self._has_checksums = True
                         yield self._writer
                 except BaseException:  # Ctrl-C may leave it within a transaction
+                    self._has_checksums = False  # their table may have been made in it
                     self._close_writer()
                     raise
         except sql.exc.OperationalError as error:
@@ -379,44 +392,85 @@ class Store:
             self._writer.close()
             self._writer = None
 
-    def _read(self, kind: type[T], table: sql.Table, *order: sql.Column[Any]) -> list[T]:
-        query = sql.select(table.c.experiment, table.c.body).order_by(*order)
+    def _read(self, kind: type[T], table: sql.Table) -> list[T]:
+        keys = list(table.primary_key.columns)
+        columns = [one for one in table.columns if not one.primary_key]
+        query = sql.select(*keys, *columns).order_by(*keys)
         try:
             with self._engine.connect() as link:
-                rows = link.execute(query).all()
+                found = link.execute(query).all()
+                kept = Checksums.read(link, table.name)
         except sql.exc.DatabaseError as error:
             raise InputError(_explain(self.path, error)) from None
+        rows = ((Key(*row[: len(keys)]), row[len(keys) :]) for row in found)
+        return self._decoded(kind, table.name, rows, kept)
+
+    def _decoded(
+        self,
+        kind: type[T],
+        table: str,
+        rows: Iterable[tuple[Key, Sequence[object]]],
+        kept: Checksums,
+    ) -> list[T]:
+        """Returns what rows hold, the body last; raises InputError unless they are as written."""
         found = []
-        for experiment, body in rows:
-            try:
-                found.append(from_json(kind, body))
-            except ValueError as error:
+        for key, columns in rows:
+            checksum = kept.take(key)
+            if checksum is not None and checksum.digest != digest_of(table, key, columns):
                 raise InputError(
-                    f"{self.path} is damaged: the {kind.__name__.lower()} of experiment "
-                    f"{experiment} cannot be read ({error})"
-                ) from None
+                    self._damaged(table, key, checksum.experiment, f"is {tables.CHANGED}")
+                )
+            try:
+                found.append(from_json(kind, tables.text_of(columns[-1])))
+            except ValueError as error:
+                told = f"cannot be read ({error})"
+                raise InputError(self._damaged(table, key, None, told)) from None
+        if missing := kept.left:
+            first = missing[0]
+            raise InputError(self._damaged(table, first.key, first.experiment, "is missing"))
         return found
+
+    def _damaged(self, table: str, key: Key, experiment: int | None, what: str) -> str:
+        return (
+            f"{self.path} is damaged: {tables.row_name(table, key, experiment)} {what}: "
+            "`move37 store check` finds all that is; go on with a copy of before, or another store"
+        )
+
+
+def _create_checksums(link: sql.Connection) -> None:
+    there = set(sql.inspect(link).get_table_names())
+    numbers = {
+        name: next(iter(table.primary_key.columns))
+        for name, table in tables.TABLES.items()
+        if name in there
+    }
+    checksums.create(link, tables.meta, numbers)
 
 
 def _insert(link: sql.Connection, records: Sequence[Record], lessons: Sequence[Lesson]) -> None:
-    link.execute(
-        _NEW_RECORD,
-        [
-            {
-                "experiment": record.experiment,
-                "step": record.step,
-                "candidate": record.candidate.id,
-                "outcome": type(record.outcome).__name__,
-                "body": to_json(record),
-            }
-            for record in records
-        ],
-    )
+    rows = [
+        {
+            "experiment": record.experiment,
+            "step": record.step,
+            "candidate": record.candidate.id,
+            "outcome": type(record.outcome).__name__,
+            "body": to_json(record),
+        }
+        for record in records
+    ]
+    link.execute(_NEW_RECORD, rows)
+    checksums.add(link, tables.records.name, [_sum_of(tables.records, row) for row in rows])
     if lessons:
-        link.execute(
-            _NEW_LESSON,
-            [{"experiment": one.experiment, "body": to_json(one)} for one in lessons],
-        )
+        rows = [{"experiment": one.experiment, "body": to_json(one)} for one in lessons]
+        link.execute(_NEW_LESSON, rows)
+        checksums.add(link, tables.lessons.name, [_sum_of(tables.lessons, row) for row in rows])
+
+
+def _sum_of(table: sql.Table, row: Mapping[str, Any]) -> Sum:
+    """Returns the checksum of a row of records or lessons."""
+    key = Key(*(row[one.name] for one in table.primary_key.columns))
+    content = [row[one.name] for one in table.columns if not one.primary_key]
+    return Sum(key, key.number, digest_of(table.name, key, content))
 
 
 def _claims_in(link: sql.Connection) -> list[Claim]:
@@ -450,17 +504,17 @@ def _create(engine: sql.Engine) -> None:
         raw.rollback()  # the mode cannot change within a transaction
         raw.execute("PRAGMA journal_mode=WAL")  # kept in the file
     with engine.execution_options(writes=True).begin() as link:
-        _tables.create_all(link)
-        there = link.scalar(sql.select(_meta.c.value).where(_meta.c.key == "version"))
+        tables.METADATA.create_all(link)
+        there = link.scalar(sql.select(tables.meta.c.value).where(tables.meta.c.key == "version"))
         if there is None:  # another process may have been quicker
-            link.execute(_meta.insert(), {"key": "version", "value": str(VERSION)})
+            link.execute(tables.meta.insert(), {"key": "version", "value": str(VERSION)})
 
 
 def _check_version(engine: sql.Engine, path: Path) -> None:
     with engine.connect() as link:
-        value = link.scalar(sql.select(_meta.c.value).where(_meta.c.key == "version"))
-    if value is None or not value.isdecimal():
-        raise InputError(f"{path} is no move37 store, or is damaged: its version is {value!r}")
+        value = link.scalar(sql.select(tables.meta.c.value).where(tables.meta.c.key == "version"))
+    if not isinstance(value, str) or not re.fullmatch(r"[0-9]{1,9}", value):
+        raise InputError(f"{path} is no move37 store, or is damaged: it has no version")
     if int(value) > VERSION:
         raise InputError(
             f"{path} was written by a newer move37 (store version {value}, this one reads "
@@ -470,6 +524,8 @@ def _check_version(engine: sql.Engine, path: Path) -> None:
 
 def _explain(path: Path, error: sql.exc.DatabaseError) -> str:
     told = str(error.orig)
+    if "decode to UTF-8" in told:  # it goes on with the text
+        return f"{path} is damaged: a text in it is no UTF-8: `move37 store check` says where"
     if "not a database" in told or "malformed" in told or "no such table" in told:
         return f"{path} is no move37 store, or is damaged ({told}): use another store"
     if "readonly" in told or "unable to open" in told or "permission" in told:

@@ -38,5 +38,5 @@ def test_a_judgement_that_cannot_be_read_is_told(tmp_path: Path) -> None:
         store.append_judgement(JUDGEMENT)
         with store._writing("a test") as link:
             link.exec_driver_sql("UPDATE judgements SET body = '{}'")
-        with pytest.raises(InputError, match="damaged: a judgement of a language model"):
+        with pytest.raises(InputError, match=r"damaged: judgement 1 .*, about experiment 5,"):
             store.judgements()
