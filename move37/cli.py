@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -438,8 +439,9 @@ def lessons(
     console = Console()
     for lesson in learnt:
         console.print(Text(f"{lesson.experiment:>4}  {names[lesson.experiment]}", style="bold"))
-        console.print(Text(f"      {lesson.text}"))
-        console.print(Text(f"      Next: {lesson.weakness}", style="dim"))
+        below_name = (0, 0, 0, 6)
+        console.print(Padding(Text(lesson.text), below_name))
+        console.print(Padding(Text(f"Next: {lesson.weakness}", style="dim"), below_name))
     for warning in warnings:
         console.print(terminal.warning_text(warning))
 
