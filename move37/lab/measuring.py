@@ -16,7 +16,6 @@ Not covered: the verdicts of all other checks come from the candidate's process;
 anything; held-out rows come from a public generator.
 """
 
-import hashlib
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from typing import NamedTuple
@@ -42,6 +41,7 @@ from move37.records import (
     Measured,
     Outcome,
     Rejected,
+    seed_of,
 )
 
 
@@ -153,14 +153,6 @@ def _outside(
         seed=seed_of(work.source),
         excused=set(RECOMPUTED) - set(asked),
     )
-
-
-def seed_of(source: str) -> int:
-    """Returns the seed of all random choices in the checks of a program: its text decides it.
-
-    So a record can be repeated, and a program cannot hold what follows from its own text.
-    """
-    return int.from_bytes(hashlib.sha256(source.encode()).digest()[:4]) >> 8
 
 
 def _verified(

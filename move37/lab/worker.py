@@ -23,6 +23,7 @@ from move37.records import (
     CheckResult,
     Crashed,
     Rejected,
+    seed_of,
 )
 from move37.verify import CHECKS, COMPARING, Subject, after, broken, cannot_be_compared
 from move37.verify.subject import in_short, line_in
@@ -89,7 +90,8 @@ def _audit(
     report(stage)
     try:
         program = load_program(what.source, what.mixer)
-        subject = Subject(program.make, what.width, what.heads, what.level, program.variants)
+        seed = seed_of(what.source)
+        subject = Subject(program.make, what.width, what.heads, what.level, program.variants, seed)
         stage = f"build with width {what.width}, {what.heads} heads"
         subject.build()
     except Refused as error:
@@ -171,7 +173,8 @@ class _Counted(io.TextIOBase):
 
 def _subject(program: Program, assignment: Assignment) -> Subject:
     size = assignment.budgets[0].model
-    return Subject(program.make, size.width, size.heads, assignment.level, program.variants)
+    seed = seed_of(assignment.source)
+    return Subject(program.make, size.width, size.heads, assignment.level, program.variants, seed)
 
 
 def _fits(make: MixerFactory, assignment: Assignment) -> CheckResult:
