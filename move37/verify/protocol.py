@@ -36,6 +36,7 @@ from move37.verify.subject import (
 
 LENGTH = 67
 SATURATED_LENGTH = 19
+LARGE = 30.0  # inputs of this size hold gates open or shut, also where there are no biases
 # Sums in bfloat16 stop at some 256 times what is added; bench/decoding.py has the usual errors.
 DRIFT_LENGTH, DRIFT, HALF_ROUNDING = 1100, 3.0, 2**-8
 FULL_LENGTH = 307  # of decoding: a window is longer than LENGTH now and then
@@ -92,7 +93,33 @@ def _documents(subject: Subject) -> CheckResult:
                 if not gap <= TOLERANCE:
                     told = f"the document at {start}..{end - 1} moves by {gap:.1e}"
                     return failed("documents", f"{told} when packed with others ({mode} mode)")
+    for what, saturated, scale in _saturated(subject):
+        gap = _moved_by_packing(saturated, scale * x_1TD, documents_BT[:1])
+        if not gap <= TOLERANCE:
+            return failed("documents", f"packed documents move by {gap:.1e} {what}")
     return passed("documents", f"{len(edges) - 1} packed documents equal the documents apart")
+
+
+def _saturated(subject: Subject) -> Iterator[tuple[str, nn.Module, float]]:
+    """Yields mixers whose gates are saturated, and by what the inputs are scaled for that.
+
+    A floor, or a clamp, does nothing elsewhere. Where outputs are not finite, `finite` says so.
+    """
+    for bias in (SHUT, -SHUT):
+        mixer = with_biases(subject.build(dtype=torch.float64).eval(), bias)
+        yield f"where all biases are {bias:g}", mixer, 1.0
+    mixer = subject.build(dtype=torch.float64).eval()
+    yield f"for inputs scaled by {LARGE:g}", mixer, LARGE
+
+
+def _moved_by_packing(mixer: nn.Module, x_1TD: Tensor, documents_1T: Tensor) -> float:
+    """Returns the largest difference between packed documents and the documents apart."""
+    packed_1TD = run(mixer, x_1TD, documents_1T)
+    if not packed_1TD.isfinite().all():
+        return 0.0
+    sizes = documents_1T[0].unique_consecutive(return_counts=True)[1].tolist()
+    apart_1TD = torch.cat([run(mixer, document) for document in x_1TD.split(sizes, dim=1)], dim=1)
+    return moved(packed_1TD, apart_1TD)
 
 
 def _modes(mixer: nn.Module, x_BTD: Tensor) -> Iterator[str]:
@@ -191,9 +218,10 @@ def _decoding(subject: Subject) -> CheckResult:
     gap = moved(second_BTD, whole_BTD.flip(0))
     if not gap <= TOLERANCE:
         return failed("decoding", f"two sequences decoded side by side move by {gap:.1e}")
-    for bias in (SHUT, -SHUT):  # a floor acts where gates are saturated
-        if difference := _differs_when_saturated(subject, bias):
-            return failed("decoding", difference)
+    for what, saturated, scale in _saturated(subject):
+        gap = _moved_by_decoding(saturated, scale * subject.inputs(1, 2, SATURATED_LENGTH))
+        if not gap <= TOLERANCE:
+            return failed("decoding", f"token by token the outputs move by {gap:.1e} {what}")
     if subject.thorough and (drift := _drifts_in_half_precision(subject)):
         return failed("decoding", drift)
     early, late = state_sizes(mixer.float(), width=subject.width, tokens=(80, 160))
@@ -201,20 +229,15 @@ def _decoding(subject: Subject) -> CheckResult:
     return passed("decoding", f"{length} steps equal one forward, also two at a time; {size}")
 
 
-def _differs_when_saturated(subject: Subject, bias: float) -> str | None:
-    """Returns how decoding differs from the forward pass where all biases have this value."""
-    mixer: Any = with_biases(subject.build().double().eval(), bias)
-    x_BTD = subject.inputs(1, 2, SATURATED_LENGTH)
-    whole_BTD, state, outputs = run(mixer, x_BTD), mixer.initial_state(2), []
+def _moved_by_decoding(mixer: Any, x_BTD: Tensor) -> float:
+    """Returns the largest difference between decoding and the forward pass."""
+    whole_BTD, state, outputs = run(mixer, x_BTD), mixer.initial_state(len(x_BTD)), []
     if not whole_BTD.isfinite().all():
-        return None  # `finite` looks at that
+        return 0.0
     for x_BD in x_BTD.unbind(1):
         y_BD, state = mixer.step(x_BD.clone(), state)
         outputs.append(y_BD)
-    gap = moved(torch.stack(outputs, dim=1), whole_BTD)
-    if gap <= TOLERANCE:
-        return None
-    return f"token by token the outputs move by {gap:.1e} where all biases are {bias:g}"
+    return moved(torch.stack(outputs, dim=1), whole_BTD)
 
 
 def _drifts_in_half_precision(subject: Subject) -> str | None:
@@ -270,19 +293,23 @@ def check_chunking(subject: Subject) -> CheckResult:
 
     The constructor chooses it, or else an attribute.
     """
-    mixer, x_1TD = subject.random(0, 2 * LENGTH)
-    expected_1TD = run(mixer, x_1TD)
+    random, x_1TD = subject.random(0, 2 * LENGTH)
     tried = []
-    for what, other in _with_other_chunks(subject, mixer):
-        if isinstance(other, str):
-            return failed("chunking", f"{what} gives {other} another shape")
-        gap = moved(run(other, x_1TD), expected_1TD)
-        if not gap <= TOLERANCE:
-            return failed("chunking", f"with {what} the outputs move by {gap:.1e}")
-        tried.append(what)
+    for where, mixer, scale in (("", random, 1.0), *_saturated(subject)):
+        expected_1TD = run(mixer, scale * x_1TD)
+        if where and not expected_1TD.isfinite().all():
+            continue
+        for what, other in _with_other_chunks(subject, mixer):
+            if isinstance(other, str):
+                return failed("chunking", f"{what} gives {other} another shape")
+            gap = moved(run(other, scale * x_1TD), expected_1TD)
+            if not gap <= TOLERANCE:
+                told = f"with {what} the outputs move by {gap:.1e} {where}".rstrip()
+                return failed("chunking", told)
+            tried.append(what)
     if not tried:
         return not_offered("chunking", f"integer named {', '.join(CHUNK_NAMES)}")
-    return passed("chunking", f"{', '.join(tried)}: the same outputs")
+    return passed("chunking", f"{', '.join(dict.fromkeys(tried))}: the same outputs")
 
 
 def _with_other_chunks(subject: Subject, mixer: nn.Module) -> Iterator[tuple[str, nn.Module | str]]:
