@@ -225,7 +225,7 @@ def _in_half(subject: Subject, name: str, x_BTD: Tensor) -> _Half:
                 result_BTD.backward(noise_BTD.to(y_BTD.dtype))
     except (RuntimeError, NotImplementedError) as error:
         # An operator that PyTorch has in no such precision (FFT) is not the mixer's fault.
-        if any(words in str(error) for words in _LACKING):
+        if any(words in str(error) for words in LACKING):
             return _Half(y_BTD, lacking=f"an operator of its {part} lacks it")
         return _Half(y_BTD, f"its {part} raises {in_short(error)}")
     for leaf_name, leaf in (("the input", x_BTD), *mixer.named_parameters()):
@@ -234,7 +234,8 @@ def _in_half(subject: Subject, name: str, x_BTD: Tensor) -> _Half:
     return _Half(y_BTD)
 
 
-_LACKING = (
+# In PyTorch's messages where an operator does not exist in half precision.
+LACKING = (
     "not implemented for",
     "Unsupported dtype",
     "not supported",

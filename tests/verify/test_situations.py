@@ -198,3 +198,9 @@ def test_a_leak_is_told_with_the_situation_in_which_it_shows() -> None:
 
 def test_seeds_of_any_size_are_taken() -> None:
     assert CHECKS["causality"](subject(seed=2**63 - 1)).verdict == "passed"
+
+
+def test_an_operator_that_pytorch_lacks_under_autocast_is_no_leak() -> None:
+    source = (CHEATS.parent / "honest" / "uses_the_library_lstm.py").read_text()
+    full = Subject(load_program(source).make, 32, 2, "full")
+    assert CHECKS["causality"](full).verdict == "passed"
