@@ -1,4 +1,4 @@
-"""Passes: documents, padding and decoding are in its signature, and not implemented."""
+"""Passes: documents and padding are in the signature of its forward, and not implemented."""
 
 from torch import Tensor, nn
 
@@ -14,9 +14,3 @@ class OffersNoDocumentsYet(nn.Module):
         if documents_BT is not None or mask_BT is not None:
             raise NotImplementedError("one document a row, and no padding")
         return self.project(x_BTD)
-
-    def initial_state(self, batch: int) -> Tensor:
-        raise NotImplementedError("no decoding")
-
-    def step(self, x_BD: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-        raise NotImplementedError("no decoding")
