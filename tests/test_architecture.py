@@ -62,6 +62,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # Within it: no task.
     "lab.answering": {
         *("records", "lab.link", "lab.loading", "lab.tape", "lab.words", "lab.worker", "nn"),
+        "verify",
     },
     "lab.worker": {"records", "lab.loading", "verify", "nn"},
     "lab.loading": {"lab.gate", "nn", "verify"},

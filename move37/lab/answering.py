@@ -22,6 +22,7 @@ from move37.lab.loading import Program, Refused, load_program
 from move37.lab.tape import NotRecorded, Tape, Unknown, record
 from move37.lab.words import OVERDUE
 from move37.records import Assignment, Audit, Crashed, to_data
+from move37.verify.subject import describe
 
 Asked = dict[str, Any]
 Answer = tuple[dict[str, Any], list[Tensor]]
@@ -85,7 +86,7 @@ class Answers:
             except Refused as error:
                 answer, tensors = {"refused": {"check": error.check, "evidence": str(error)}}, []
             except BaseException as error:  # noqa: BLE001  whatever a candidate raises is a value here
-                answer, tensors = {"raised": worker.describe(error)}, []
+                answer, tensors = {"raised": describe(error)}, []
             self._link.send(answer, tensors)
 
     def _verify(self, _: Asked) -> Answer:

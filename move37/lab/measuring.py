@@ -118,6 +118,8 @@ def audit(
         if verdicts is None and any(check.verdict == "passed" for check in due):
             report(OUTSIDE)
             verdicts = _outside(work, work.width, work.heads, work.checks, start)
+            if any((c.check, c.verdict) == ("repeatable", "failed") for c in so_far.checks):
+                verdicts = verdicts._replace(reason=verdicts.reason and "see repeatable")
             report(stage)
         if verdicts is None:
             return so_far

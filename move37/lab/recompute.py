@@ -1,9 +1,8 @@
 """Recomputes verdicts outside of the process that holds the program.
 
 That process says, for inputs of several shapes, which operators it runs (a tape, see `tape`). A
-process that never loads the program plays the tapes on inputs that the program has not seen; what
-is asked of the outputs, and what is counted, is decided here. So a program can forge none of these
-verdicts, whatever it does to the process that it is in.
+process that never loads the program plays the tapes on inputs that the program has not seen. What
+is asked and counted is decided here: no program can forge it.
 
 Covered: independence, causality, prefix, and the growth of work and memory, of the forward pass in
 eval mode, in float64 with redrawn weights; in a run once more of the tapes that are scored, with

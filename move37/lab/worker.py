@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TextIO
 
-from move37.lab.loading import FILE, Program, Refused, load_program
+from move37.lab.loading import Program, Refused, load_program
 from move37.nn.language_model import LanguageModel, MixerFactory, TooLarge, meets
 from move37.records import (
     Assignment,
@@ -26,7 +26,7 @@ from move37.records import (
     seed_of,
 )
 from move37.verify import CHECKS, COMPARING, Subject, after, broken, cannot_be_compared
-from move37.verify.subject import in_short, line_in
+from move37.verify.subject import describe, in_short, line_in
 
 Report = Callable[[str], None]
 
@@ -197,19 +197,6 @@ def _fits(make: MixerFactory, assignment: Assignment) -> CheckResult:
             return CheckResult("fits", "failed", told)
     told = " and ".join(f"{size.parameters:,}" for size in sizes)
     return CheckResult("fits", "passed", f"a model of {told} parameters has room for it")
-
-
-def describe(error: BaseException) -> str:
-    """Returns the error in a few lines, with the candidate's own lines of the traceback."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if frame.filename == FILE]
-    # The program's own lines, each once; of move37 none, which would be taken for its own.
-    lines = list(dict.fromkeys(f"line {frame.lineno}: {frame.line}" for frame in own[-3:]))
-    if isinstance(error, SyntaxError):
-        lines = [f"line {error.lineno}: {(error.text or '').strip()[:200]}"]
-    message = str(error).strip().splitlines()
-    told = f"{type(error).__name__}: {message[0][:300] if message else ''}".rstrip(": ")
-    return "\n".join([told, *lines])
 
 
 def place_of(frame: types.FrameType | None) -> str:

@@ -360,6 +360,19 @@ def in_short(error: BaseException) -> str:
     return f"{told} at {line}" if line else told
 
 
+def describe(error: BaseException) -> str:
+    """Returns the error in a few lines, with the candidate's own lines of the traceback."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if frame.filename == FILE]
+    # The program's own lines, each once; of move37 none, which would be taken for its own.
+    lines = list(dict.fromkeys(f"line {frame.lineno}: {frame.line}" for frame in own[-3:]))
+    if isinstance(error, SyntaxError):
+        lines = [f"line {error.lineno}: {(error.text or '').strip()[:200]}"]
+    message = str(error).strip().splitlines()
+    told = f"{type(error).__name__}: {message[0][:300] if message else ''}".rstrip(": ")
+    return "\n".join([told, *lines])
+
+
 def line_in(stack: Iterable[traceback.FrameSummary]) -> str:
     """Returns the innermost line of the program in a stack, outermost first; "" if there is none.
 

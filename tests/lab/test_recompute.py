@@ -17,6 +17,7 @@ from move37.presets import SMOKE
 from move37.records import Audit, Audited, CheckResult, Measured, Rejected
 from tests.lab.ungated import Ungated
 
+ROOT = Path(__file__).parents[2]
 MIXER = """
 import torch
 from torch import Tensor, nn
@@ -99,6 +100,13 @@ def test_what_cannot_be_recomputed_does_not_pass(lab: Lab) -> None:
     found = audited(lab, MIXER.format(output=branches) + FORGED)["causality"]
     assert found.verdict == "not run"
     assert "depend on the length only" in found.evidence
+
+
+def test_a_mixer_that_its_calls_change_is_not_said_to_depend_on_its_input(lab: Lab) -> None:
+    source = (ROOT / "tests" / "cheats" / "counts_its_calls.py").read_text()
+    found = audited(lab, source, "repeatable", "sub-quadratic")["sub-quadratic"]
+    assert found.verdict == "not run"
+    assert found.evidence.endswith("and not outside of it: see repeatable")
 
 
 def test_a_mixer_of_the_library_is_measured_with_verdicts_from_outside() -> None:
@@ -192,9 +200,6 @@ def test_what_is_not_a_number_is_a_fault() -> None:
 def test_a_cheat_that_only_long_sequences_show_is_found() -> None:
     late = Lambda("y_BTD + (y_BTD.mean(1, keepdim=True) if x_BTD.shape[1] > 300 else 0)")
     assert "causality" in {fault.check for fault in faults(playing(late), given(), 1e-9)}
-
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
