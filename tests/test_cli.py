@@ -704,7 +704,7 @@ def test_a_language_model_proposes_and_its_costs_are_shown(
     assert last.candidate.proposal.origin == name
     assert isinstance(last.outcome, Measured)
     assert last.provenance.model == name
-    assert last.provenance.prompt_version.startswith("researcher 1 ")
+    assert last.provenance.prompt_version.startswith("researcher 2 ")
     costs = json.loads(move37("costs", "--store", str(path), "--json").stdout)
     assert [(row["role"], row["calls"]) for row in costs["costs"]] == [("researcher", 1)]
     assert costs["answers_of_no_use"] == []
