@@ -25,7 +25,7 @@ from move37.records import (
     Rejected,
     seed_of,
 )
-from move37.verify import CHECKS, COMPARING, Subject, after, broken, cannot_be_compared
+from move37.verify import CHECKS, COMPARING, Subject, after, broken, comparisons
 from move37.verify.subject import describe, in_short, line_in
 
 Report = Callable[[str], None]
@@ -114,7 +114,7 @@ def _results(subject: Subject, what: Audit, report: Report) -> Iterator[CheckRes
     """Yields every check's verdict. What follows from one that failed before says so."""
     reason = None
     failed: list[str] = []
-    incomparable = False
+    compare: Callable[[str], CheckResult] | None = None
     for name in what.checks:
         report(f"verify: {name}")
         started = time.perf_counter()
@@ -122,17 +122,15 @@ def _results(subject: Subject, what: Audit, report: Report) -> Iterator[CheckRes
             told = f"{reason.short} (see {what.checks[0]})"
             yield CheckResult(name, "not run", told)
             continue
-        if incomparable and name in COMPARING:
-            yield CheckResult(name, "not run", "see repeatable: it is changed by being called")
-            continue
         if name == what.checks[0]:
             reason = broken(subject)
         try:
-            result = (
-                CHECKS[name](subject)
-                if reason is None
-                else CheckResult(name, "failed", reason.told)
-            )
+            if reason is not None:
+                result = CheckResult(name, "failed", reason.told)
+            elif compare is not None and name in COMPARING:
+                result = compare(name)
+            else:
+                result = CHECKS[name](subject)
         except BaseException as error:  # noqa: BLE001  whatever a program raises is a value here
             evidence = f"raises {in_short(error)}"
             result = CheckResult(name, "failed", evidence)
@@ -141,7 +139,8 @@ def _results(subject: Subject, what: Audit, report: Report) -> Iterator[CheckRes
         result = after(failed, result)
         if result.verdict == "failed":
             failed.append(name)
-            incomparable |= name == "repeatable" and cannot_be_compared(subject)
+            if name == "repeatable":
+                compare = comparisons(subject)
             result = replace(result, evidence=_with_limit(result.evidence, what.limit_bytes))
         yield replace(result, seconds=time.perf_counter() - started)
 

@@ -12,6 +12,7 @@ from move37.verify.complexity import check_memory, check_subquadratic
 from move37.verify.function import (
     check_repeatable,
     check_restorable,
+    from_one_state,
     is_changed_by_calls,
     restore,
     settings,
@@ -32,7 +33,7 @@ from move37.verify.protocol import (
 from move37.verify.subject import Subject
 from move37.verify.training import check_gradients
 
-__all__ = ["CHECKS", "Broken", "Check", "Subject", "after", "broken", "cannot_be_compared"]
+__all__ = ["CHECKS", "Broken", "Check", "Subject", "after", "broken", "comparisons"]
 
 Check = Callable[[Subject], CheckResult]
 
@@ -71,10 +72,24 @@ FOLLOWS = {
 }
 
 
-def cannot_be_compared(subject: Subject) -> bool:
-    """Returns True if a mixer is changed by being called, so that COMPARING checks say nothing."""
+def comparisons(subject: Subject) -> Callable[[str], CheckResult]:
+    """Returns how a COMPARING check, by its name, is made of a mixer that failed `repeatable`.
+
+    Where calls change the mixer, each starts from the same state, or else the check is not run.
+    """
     with as_before():
-        return is_changed_by_calls(subject)
+        changed = is_changed_by_calls(subject)
+        same = from_one_state(subject) if changed else subject
+
+    def compare(name: str) -> CheckResult:
+        if same is None or (changed and name == "restorable"):
+            return CheckResult(name, "not run", "see repeatable: it is changed by being called")
+        result = CHECKS[name](same)
+        if not changed or result.verdict not in ("passed", "failed"):
+            return result
+        return replace(result, evidence=f"{result.evidence}; each call from the same state")
+
+    return compare
 
 
 def after(failed: Collection[str], result: CheckResult) -> CheckResult:

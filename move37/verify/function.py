@@ -4,17 +4,21 @@ Shape letters: B batch, T time, D model width.
 """
 
 import copy
+import functools
 import io
 import os
 import pickle
 import sys
 import types
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from move37.nn.interop.adapter import FlaMixer
+from move37.nn.language_model import MixerFactory
 from move37.records import CheckResult
 from move37.verify.subject import Subject, failed, in_short, moved, passed, run, set_dice
 
@@ -27,8 +31,9 @@ PRECISION = "the precision of matrix products"
 LIBRARIES = ("torch", "builtins", "einops", "move37", "fla")
 MOST_SHOWN = 10_000  # numbers of a tensor that are compared one by one
 # What modules keep for themselves.
-# The last two are those of FlaMixer.
-_OWN = frozenset(vars(nn.Module())) | {"leaves_casts_out", "drops_of_the_graph"}
+_OWN = frozenset(vars(nn.Module()))
+# What FlaMixer notes of its last calls; of a program's module such a name means nothing.
+_OF_THE_ADAPTER = frozenset({"leaves_casts_out", "drops_of_the_graph"})
 
 
 @torch.no_grad()
@@ -105,16 +110,68 @@ def is_changed_by_calls(subject: Subject) -> bool:
     before = dict(_kept(mixer))
     calls = CALLS if subject.thorough else 3
     other_BTD = torch.randn(3, 50, subject.width, generator=subject.dice(1))
-    for _ in range(calls):
-        _learn(mixer.train(), x_BTD)
-        run(mixer.eval(), x_BTD)
-    for between_BTD in (other_BTD, other_BTD[:2, :33]):
-        run(mixer.eval(), between_BTD)
-        if moved(_output(mixer, x_BTD), first_BTD) != 0:
-            return True
+    try:
+        for _ in range(calls):
+            _learn(mixer.train(), x_BTD)
+            run(mixer.eval(), x_BTD)
+        for between_BTD in (other_BTD, other_BTD[:2, :33]):
+            run(mixer.eval(), between_BTD)
+            if moved(_output(mixer, x_BTD), first_BTD) != 0:
+                return True
+    except Exception:  # noqa: BLE001  the first call did not raise
+        return True
     if _changed(mixer, before):
         return True
     return any(not torch.equal(numbers[name], value) for name, value in mixer.state_dict().items())
+
+
+class _FromOneState(nn.Module):
+    """A mixer of which every call is the first: each is made of a copy that is thrown away.
+
+    So two calls can be compared although the mixer counts them in itself. What it keeps elsewhere,
+    in a global or in a class, is shared by the copies.
+    """
+
+    def __init__(self, mixer: nn.Module) -> None:
+        super().__init__()
+        self.mixer = mixer
+        for name in ("forward", "initial_state", "step"):
+            if hasattr(mixer, name):
+                setattr(self, name, self._of_a_copy(name))
+
+    def __getattr__(self, name: str) -> Any:
+        """Returns what the mixer has beside: its layer, say, by which its cache is known."""
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(super().__getattr__("mixer"), name)
+
+    def _of_a_copy(self, name: str) -> Callable[..., Any]:
+        @functools.wraps(getattr(self.mixer, name))  # the signature says what a mixer offers
+        def call(*args: Any, **kwargs: Any) -> Any:
+            twin = copy.deepcopy(self.mixer)
+            return (twin if name == "forward" else getattr(twin, name))(*args, **kwargs)
+
+        return call
+
+
+def from_one_state(subject: Subject) -> Subject | None:
+    """Returns the subject with mixers that start each call from the same state.
+
+    None where that is not possible: a mixer that cannot be copied, or keeps what it changes
+    outside of itself.
+    """
+
+    def anew(make: MixerFactory) -> MixerFactory:
+        return lambda width, heads: _FromOneState(make(width, heads))
+
+    variants = {what: anew(make) for what, make in subject.variants.items()}
+    found = replace(subject, make=anew(subject.make), variants=variants)
+    try:
+        changed = is_changed_by_calls(found)
+    except Exception:  # noqa: BLE001  whatever a program raises when it is copied
+        return None
+    return None if changed else found
 
 
 @torch.enable_grad()
@@ -255,7 +312,8 @@ def _kept(mixer: nn.Module) -> Iterator[tuple[str, object]]:
         yield name, _form(buffer)
     for path, module in mixer.named_modules():
         for name, value in vars(module).items():
-            if name not in _OWN:
+            noted = name in _OF_THE_ADAPTER and isinstance(module, FlaMixer)
+            if name not in _OWN and not noted:
                 yield f"{path}.{name}".lstrip("."), _form(value)
     kinds = dict.fromkeys(type(module) for module in mixer.modules())
     own = [kind for kind in kinds if kind.__module__.split(".")[0] not in LIBRARIES]

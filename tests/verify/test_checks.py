@@ -427,6 +427,34 @@ def test_one_fault_has_one_reason(cheat: str) -> None:
 def test_a_layer_that_counts_its_calls_is_not_accused_of_seeing_the_future() -> None:
     found = audited((TESTS / "cheats" / "counts_its_calls.py").read_text())
     assert found["repeatable"].verdict == "failed"
+    assert found["causality"].verdict == "passed"
+    assert found["causality"].evidence.endswith("; each call from the same state")
+
+
+COUNTS_AND_SEES_THE_FUTURE = """
+from torch import Tensor, nn
+
+class Mixer(nn.Module):
+    def __init__(self, dim: int, *, heads: int) -> None:
+        super().__init__()
+        self.project, self.calls = nn.Linear(dim, dim), 0
+
+    def forward(self, x_BTD: Tensor) -> Tensor:
+        self.calls += 1
+        return (1 + self.calls % 2) * self.project(x_BTD + x_BTD.mean(1, keepdim=True))
+"""
+
+
+def test_a_layer_that_counts_its_calls_and_sees_the_future_is_accused_of_both() -> None:
+    found = audited(COUNTS_AND_SEES_THE_FUTURE)
+    failures = [name for name, check in found.items() if check.verdict == "failed"]
+    assert failures == ["repeatable", "causality", "prefix"]
+    assert found["causality"].evidence.endswith("; each call from the same state")
+
+
+@pytest.mark.parametrize("cheat", ["remembers_in_a_global", "counts_in_a_function"])
+def test_calls_of_what_is_changed_outside_of_the_mixer_are_not_compared(cheat: str) -> None:
+    found = audited((TESTS / "cheats" / f"{cheat}.py").read_text(), "repeatable", "causality")
     assert found["causality"].verdict == "not run"
     assert found["causality"].evidence == "see repeatable: it is changed by being called"
 
@@ -472,6 +500,12 @@ class Layer(nn.Module):
 def test_a_global_that_is_called_like_one_of_the_adapters_is_no_change() -> None:
     found = audited(FLA_LAYER, "repeatable")["repeatable"]
     assert found.verdict == "passed", found.evidence
+
+
+def test_an_attribute_that_is_called_like_one_of_the_adapters_is_looked_at() -> None:
+    source = COUNTS_AND_SEES_THE_FUTURE.replace("self.calls", "self.drops_of_the_graph")
+    found = audited(source.replace("(1 + self.drops_of_the_graph % 2) * ", ""), "repeatable")
+    assert found["repeatable"].evidence == "drops_of_the_graph changes at every call"
 
 
 def test_two_classes_of_one_name_are_not_taken_for_each_other() -> None:
@@ -521,6 +555,13 @@ def test_a_cache_of_another_interface_is_not_tried() -> None:
     assert result.evidence.startswith("its forward takes past_key_values;")
 
 
+def test_a_cache_of_another_interface_is_not_tried_where_calls_are_counted_either() -> None:
+    source = FLA_LAYER.replace("self.project = ", "self.calls = 0; self.project = ")
+    source = source.replace("return self", "self.calls += 1; return self")
+    found = audited(source, "repeatable", "decoding")
+    assert [check.verdict for check in found.values()] == ["failed", "not tried"]
+
+
 def test_a_tensor_of_the_graph_beside_the_output_is_told() -> None:
     source = FLA_LAYER.replace(
         "), None, past_key_values", "), hidden_states.mean() * self.project.bias.sum(), None"
@@ -533,6 +574,40 @@ def test_a_tensor_of_the_graph_beside_the_output_is_told() -> None:
 def test_a_parameter_that_acts_where_gates_are_saturated_only_is_told_so() -> None:
     result = CHECKS["gradients"](subject_of(TESTS / "honest" / "floors_its_gate.py"))
     assert "floor where gates are saturated only" in result.evidence
+
+
+@pytest.mark.parametrize(
+    ("cheat", "check"),
+    [
+        ("clamps_decays_of_long_chunks", "chunking"),
+        ("decodes_with_a_floor", "decoding"),
+        ("packs_documents_with_a_floor", "documents"),
+    ],
+)
+def test_a_floor_is_told_with_the_biases_at_which_it_acts(cheat: str, check: str) -> None:
+    result = CHECKS[check](subject_of(TESTS / "cheats" / f"{cheat}.py"))
+    assert result.verdict == "failed"
+    assert result.evidence.endswith(" where all biases are -10")
+
+
+def test_a_floor_is_seen_where_large_inputs_saturate_a_gate_without_a_bias() -> None:
+    source = """
+import torch
+from torch import Tensor, nn
+
+class Mixer(nn.Module):
+    def __init__(self, dim: int, *, heads: int) -> None:
+        super().__init__()
+        self.rate = nn.Parameter(torch.full((dim,), 0.1))
+
+    def forward(self, x_BTD: Tensor, documents_BT: Tensor | None = None) -> Tensor:
+        least = 0.0 if documents_BT is None else 1e-4
+        gate_BTD = (x_BTD * self.rate.tanh()).sigmoid()
+        return x_BTD * gate_BTD.clamp(min=least)
+"""
+    program = load_program(source)
+    result = CHECKS["documents"](Subject(program.make, 32, 2))
+    assert result.evidence.endswith(" for inputs scaled by 30"), result.evidence
 
 
 def test_a_copy_that_training_prevents_is_told_with_when_it_fails() -> None:
