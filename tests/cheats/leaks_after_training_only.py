@@ -1,4 +1,4 @@
-"""Caught after training: the leak opens once the weights have grown."""
+"""Caught by causality: the leak opens once the weights have moved by a little."""
 
 import torch
 from torch import Tensor, nn

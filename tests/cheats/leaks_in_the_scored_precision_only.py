@@ -1,4 +1,4 @@
-"""Caught after training: honest in float64, where it is verified, not in float32."""
+"""Caught by causality: honest in float64, not in float32, in which it is scored."""
 
 import torch
 from torch import Tensor, nn
