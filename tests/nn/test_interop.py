@@ -733,14 +733,32 @@ class TestStandIns:
             from fla.modules import BitLinear  # type: ignore[import-not-found]  # noqa: F401
 
     def test_a_module_without_stand_in_says_which_there_are(self) -> None:
-        with pytest.raises(NoStandIn, match=r"fla\.ops\.rwkv7 has no .*fla\.ops\.gla"):
-            importlib.import_module("fla.ops.rwkv7")
+        with pytest.raises(NoStandIn, match=r"fla\.ops\.titans has no .*fla\.ops\.gla"):
+            importlib.import_module("fla.ops.titans")
 
     def test_standing_in_twice_is_standing_in_once(self) -> None:
         stand_in()
         stand_down()
         assert stand_ins._FINDER not in sys.meta_path
-        assert not {name for name in sys.modules if name.split(".")[0] == "fla"}
+        roots = {name.split(".")[0] for name in sys.modules}
+        assert roots.isdisjoint({"fla", "flash_attn"})
+
+    def test_activations_of_transformers_are_found(self) -> None:
+        activations: Any = importlib.import_module("transformers.activations").ACT2FN
+        x = draw(3)
+        close(activations["gelu"](x), F.gelu(x))
+        close(activations["relu2"](x), F.relu(x) ** 2)
+
+    def test_a_logger_of_transformers_logs_to_nobody(
+        self, capfd: pytest.CaptureFixture[str]
+    ) -> None:
+        logging: Any = importlib.import_module("transformers.utils").logging
+        logging.get_logger("layer").warning_once("no kernels")
+        assert capfd.readouterr() == ("", "")
+
+    def test_a_model_of_transformers_has_no_stand_in(self) -> None:
+        with pytest.raises(NoStandIn, match=r"transformers\.AutoModel has no stand-in"):
+            from transformers import AutoModel  # type: ignore[import-not-found]  # noqa: F401
 
 
 def test_the_real_fla_goes_first_where_it_is_usable(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -903,6 +921,53 @@ class TestAdapter:
     def test_a_layer_that_counts_its_heads_counts_those_that_are_asked_for(self) -> None:
         layer: Any = adapt(CountsItsHeads)(8, 2).layer
         assert layer.heads == 2
+
+    def test_a_number_of_key_heads_becomes_the_heads(self) -> None:
+        class Grouped(Plain):
+            def __init__(self, hidden_size: int, num_heads: int = 8, num_kv_heads: int = 16):
+                super().__init__(hidden_size)
+                self.sizes = (num_heads, num_kv_heads)
+
+        mixer: Any = adapt(Grouped)(8, 2)
+        assert mixer.layer.sizes == (2, 2)
+
+    def test_heads_of_a_layer_that_expands_are_as_much_wider(self) -> None:
+        class Expands(Plain):
+            def __init__(
+                self, hidden_size: int, num_heads: int = 1, head_dim: int = 9, expand: int = 2
+            ):
+                del expand
+                super().__init__(hidden_size)
+                self.sizes = (num_heads, head_dim)
+
+        mixer: Any = adapt(Expands)(8, 2)
+        assert mixer.layer.sizes == (2, 8)
+
+    def test_a_layer_that_counts_layers_is_the_first_of_two(self) -> None:
+        class First(Plain):
+            def __init__(
+                self,
+                hidden_size: int,
+                layer_idx: int | None = None,
+                num_hidden_layers: int | None = None,
+            ):
+                super().__init__(hidden_size)
+                self.at = (layer_idx, num_hidden_layers)
+
+        mixer: Any = adapt(First)(8, 2)
+        assert mixer.layer.at == (0, 2)
+
+    def test_a_layer_that_has_to_be_given_a_mask_is_given_none(self) -> None:
+        class Masked(Plain):
+            def forward(  # type: ignore[override]
+                self, hidden_states: Tensor, attention_mask: Tensor | None
+            ) -> Any:
+                assert attention_mask is None
+                return self.project(hidden_states)
+
+        mixer = adapt(Masked)(8, 2)
+        layer: Any = mixer.layer
+        close(mixer(self.x), layer.project(self.x))
 
     def test_parameters_are_those_of_the_layer(self) -> None:
         assert set(adapt(Plain)(8, 2).state_dict()) == {

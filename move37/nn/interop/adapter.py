@@ -37,6 +37,8 @@ HEADS = (
     "attention_heads",
     "heads",
 )
+# By these, the number of heads of keys and values; a layer with None there computes it itself.
+KEY_VALUE_HEADS = ("num_kv_heads", "num_key_value_heads", "n_kv_heads", "num_kv_head")
 # By these, the size of a head of keys or of values; a layer with None there computes it itself.
 HEAD_SIZES = (
     "head_k_dim",
@@ -62,6 +64,10 @@ class FlaMixer(nn.Module):
         self.layer = layer
         self.with_casts = with_casts  # to a narrower type, by name
         self.leaves_casts_out = False  # whether the last calls met such a cast
+        # A layer that cannot be called without a mask is called with None.
+        mask = inspect.signature(layer.forward).parameters.get("attention_mask")
+        needs_mask = mask is not None and mask.default is mask.empty
+        self._always: dict[str, None] = {"attention_mask": None} if needs_mask else {}
         # How many tensors with a graph the last call returned beside the output, and left unread.
         self.drops_of_the_graph = 0
 
@@ -72,7 +78,8 @@ class FlaMixer(nn.Module):
     def _masked(self, x_BTD: Tensor, mask_BT: Tensor) -> Tensor:
         return self._run(x_BTD, attention_mask=mask_BT.to(torch.long))
 
-    def _run(self, x_BTD: Tensor, **options: Tensor) -> Tensor:
+    def _run(self, x_BTD: Tensor, **given: Tensor) -> Tensor:
+        options: dict[str, Any] = {**self._always, **given}
         if self.with_casts or x_BTD.dtype in _HALF:
             returned = self.layer(x_BTD, **options)
         else:
@@ -192,7 +199,9 @@ def adapt(kind: type[nn.Module], options: Mapping[str, Any] | None = None) -> Mi
     The class takes `hidden_size`, or the width by another of `WIDTHS`, and is given the heads where
     it takes `num_heads` or another of `HEADS`; where it also takes `head_dim`, or has a number for
     another of `HEAD_SIZES` (or for `expand_ratio`, and None for the heads), it is given width /
-    heads: a fixed head size would make the mixer's size independent of the model's. All else stays
+    heads, times `expand` if it takes that: a fixed head size would make the mixer's size
+    independent of the model's. A number for one of `KEY_VALUE_HEADS` becomes the heads, and a layer
+    that takes both `layer_idx` and `num_hidden_layers` is the first of two layers. All else stays
     at the layer's defaults, or is as `options` say.
 
     Raises TypeError for a class that takes a number of heads by other names only: it would keep its
@@ -201,11 +210,15 @@ def adapt(kind: type[nn.Module], options: Mapping[str, Any] | None = None) -> Mi
     taken = inspect.signature(kind).parameters
     given = dict(options or {})
     _check_heads(kind.__name__, taken, given)
-    sized = _head_sizes(taken)
+    sized, wider = _head_sizes(taken), _expansion(taken, given)
+    grouped = [name for name in KEY_VALUE_HEADS if name in taken and taken[name].default]
+    # Some layers need the values of the first layer, which only the first layer computes.
+    at = {"layer_idx": 0, "num_hidden_layers": 2}
 
     def make(width: int, heads: int) -> nn.Module:
-        sizes = dict.fromkeys(WIDTHS, width) | dict.fromkeys(HEADS, heads)
-        sizes |= dict.fromkeys(sized, max(1, width // heads))
+        sizes = dict.fromkeys(WIDTHS, width) | dict.fromkeys((*HEADS, *grouped), heads)
+        sizes |= dict.fromkeys(sized, max(1, int(width * wider) // heads))
+        sizes |= at if at.keys() <= taken.keys() else {}
         named = {name: size for name, size in sizes.items() if name in taken}
         return adapted(kind(**(named | given)))
 
@@ -221,6 +234,14 @@ def _head_sizes(taken: Mapping[str, inspect.Parameter]) -> list[str]:
     if counted and "expand_ratio" in taken and type(taken["expand_ratio"].default) is int:
         return ["expand_ratio", *sized]
     return sized
+
+
+def _expansion(taken: Mapping[str, inspect.Parameter], given: Mapping[str, Any]) -> float:
+    """Returns by how much the heads together are wider than the model: Mamba-2's `expand`."""
+    if "expand" not in taken or "head_dim" not in taken:
+        return 1.0
+    found = given.get("expand", taken["expand"].default)
+    return float(found) if isinstance(found, int | float) else 1.0
 
 
 def _check_heads(

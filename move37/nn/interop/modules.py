@@ -340,6 +340,76 @@ class FusedRMSNormSwishGateLinear(_Affine):
         return _mapped(y, weight, bias)
 
 
+def rmsnorm_fn(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    z: Tensor | None = None,
+    eps: float = 1e-6,
+    group_size: int | None = None,
+    norm_before_gate: bool = True,
+) -> Tensor:
+    """RMS norm of x times silu(z), or of x, then times silu(z) if `norm_before_gate`.
+
+    Each group of `group_size` neighbouring channels is normed by itself; None: all together.
+    """
+    groups = 1 if group_size is None else x.shape[-1] // group_size
+    dtype, x = x.dtype, wide(x)
+    gate = None if z is None else F.silu(wide(z))
+    if gate is not None and not norm_before_gate:
+        x = x * gate
+    y = _norm(x, weight, bias, None, eps, False, False, centre=False, groups=groups)
+    assert isinstance(y, Tensor)  # no sum beside it was asked for
+    return (y * gate if gate is not None and norm_before_gate else y).to(dtype)
+
+
+class RMSNormGated(nn.Module):
+    """`rmsnorm_fn` as a module; fla's state-space layers use it."""
+
+    bias: nn.Parameter | None
+
+    def __init__(
+        self,
+        hidden_size: int,
+        eps: float = 1e-5,
+        group_size: int | None = None,
+        norm_before_gate: bool = False,
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        super().__init__()
+        self.eps = eps
+        self.group_size = group_size
+        self.norm_before_gate = norm_before_gate
+        self.weight = nn.Parameter(torch.ones(hidden_size, device=device, dtype=dtype))
+        self.register_parameter("bias", None)
+
+    def reset_parameters(self) -> None:
+        nn.init.ones_(self.weight)
+
+    def forward(self, x: Tensor, z: Tensor | None = None) -> Tensor:
+        rest = (self.eps, self.group_size, self.norm_before_gate)
+        return rmsnorm_fn(x, self.weight, self.bias, z, *rest)
+
+
+def rms_norm_swish_gate_linear(
+    x: Tensor,
+    g: Tensor,
+    norm_weight: Tensor | None,
+    norm_bias: Tensor | None,
+    linear_weight: Tensor,
+    linear_bias: Tensor | None,
+    residual: Tensor | None = None,
+    prenorm: bool = False,
+    residual_in_fp32: bool = False,
+    eps: float = 1e-6,
+) -> Normed:
+    """RMS norm of x, times silu(g), then a linear map."""
+    rest = (residual, eps, prenorm, residual_in_fp32)
+    y = _norm(x, norm_weight, norm_bias, *rest, centre=False, gate=_gate(g, "swish"))
+    return _mapped(y, linear_weight, linear_bias)
+
+
 def rms_norm_linear(
     x: Tensor,
     norm_weight: Tensor | None,
@@ -388,6 +458,11 @@ def sqrelu(x: Tensor) -> Tensor:
     return F.relu(x).square()
 
 
+def elu_p1(x: Tensor) -> Tensor:
+    """elu(x) + 1, which is above zero."""
+    return (F.elu(wide(x)) + 1).to(x.dtype)
+
+
 def swiglu(x: Tensor, y: Tensor) -> Tensor:
     """silu(x) * y."""
     return (F.silu(wide(x)) * wide(y)).to(x.dtype)
@@ -409,6 +484,23 @@ ACTIVATIONS: dict[str, Callable[..., Tensor]] = {
     "swish": swish,
     "sqrelu": sqrelu,
     "gelu": fast_gelu,
+    "elu_p1": elu_p1,
+}
+# By the names of transformers, where gelu is the exact function.
+ACTIVATIONS_OF_TRANSFORMERS: dict[str, Callable[..., Tensor]] = {
+    "gelu": F.gelu,
+    "gelu_new": fast_gelu,
+    "gelu_pytorch_tanh": fast_gelu,
+    "leaky_relu": F.leaky_relu,
+    "linear": nn.Identity(),
+    "mish": F.mish,
+    "relu": F.relu,
+    "relu2": sqrelu,
+    "relu6": F.relu6,
+    "sigmoid": sigmoid,
+    "silu": swish,
+    "swish": swish,
+    "tanh": torch.tanh,
 }
 
 
@@ -460,6 +552,91 @@ class T2RFeatureMap(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return F.relu(self.layer(x))
+
+
+def _products(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns the products of different channels (..., K (K - 1) / 2), and the squares."""
+    first, second = torch.triu_indices(x.shape[-1], x.shape[-1], 1, device=x.device)
+    return x[..., first] * x[..., second], x.square()
+
+
+class TaylorFeatureMap(nn.Module):
+    """Features y with y(a) . y(b) = 1 + p + p^2 / 2, p = a . b / sqrt(K).
+
+    Arora et al. arXiv:2402.18668.
+    """
+
+    def __init__(self, head_dim: int) -> None:
+        super().__init__()
+        self.head_dim = head_dim
+
+    def forward(self, x: Tensor) -> Tensor:
+        root = self.head_dim**0.5
+        products, squares = _products(x)
+        parts = [torch.ones_like(x[..., :1]), x / root**0.5]
+        return torch.cat([*parts, squares / (root * 2**0.5), products / root], dim=-1)
+
+
+class RebasedFeatureMap(nn.Module):
+    """Features y with y(a) . y(b) = (n(a) . n(b))^2 / K, n a layer norm with weight and bias.
+
+    Aksenov et al. arXiv:2402.10644.
+    """
+
+    def __init__(
+        self,
+        head_dim: int,
+        use_gamma: bool | None = True,
+        use_beta: bool | None = True,
+        normalize: bool | None = True,
+    ) -> None:
+        super().__init__()
+        self.head_dim = head_dim
+        self.normalize = normalize
+        self.gamma = nn.Parameter(torch.ones(head_dim)) if use_gamma else None
+        self.beta = nn.Parameter(torch.zeros(head_dim)) if use_beta else None
+
+    def forward(self, x: Tensor, flatten: bool | None = True) -> Tensor:
+        """Maps (..., K) to (..., K (K + 1) / 2), or to n(x) unless `flatten`."""
+        if self.normalize:
+            x = F.layer_norm(x, (self.head_dim,), self.gamma, self.beta)
+        else:
+            x = x if self.gamma is None else x * self.gamma
+            x = x if self.beta is None else x + self.beta
+        if not flatten:
+            return x
+        products, squares = _products(x)
+        root = self.head_dim**0.5
+        return torch.cat([squares / root, products * (2**0.5 / root)], dim=-1)
+
+
+class _Elementwise(nn.Module):
+    """A feature map that applies one function to each channel."""
+
+    function: Callable[[Tensor], Tensor]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return type(self).function(x)
+
+
+class ReLUFeatureMap(_Elementwise):
+    function = staticmethod(F.relu)
+
+
+class SquaredReLUFeatureMap(_Elementwise):
+    function = staticmethod(sqrelu)
+
+
+class SwishFeatureMap(_Elementwise):
+    function = staticmethod(swish)
+
+
+class GELUFeatureMap(_Elementwise):
+    function = staticmethod(fast_gelu)
+
+
+class SigmoidFeatureMap(_Elementwise):
+    function = staticmethod(sigmoid)
 
 
 class DPFPFeatureMap(nn.Module):
@@ -516,6 +693,26 @@ def causal_conv1d(
     if not output_final_state:
         return y, None
     return y, _last_inputs(x, weight.shape[-1], initial_state, cu_seqlens)
+
+
+def causal_conv1d_update(
+    x: Tensor,
+    cache: Tensor,
+    residual: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    activation: str | None = None,
+) -> tuple[Tensor, Tensor]:
+    """One token (N, D) or (N, 1, D) of `causal_conv1d`; updates the cache (N, D, W) in place."""
+    if weight is None:
+        raise ValueError("causal_conv1d_update needs the weight (D, W), got none")
+    token = x.view(cache.shape[0], 1, -1)
+    residual = None if residual is None else residual.view_as(token)
+    y, last = causal_conv1d(token, weight, bias, residual, cache, True, activation)
+    assert last is not None  # it was asked for
+    with torch.no_grad():
+        cache.copy_(last)
+    return y.view_as(x), cache
 
 
 def check_conv_activation(activation: str | None) -> None:
@@ -764,6 +961,15 @@ def unpad_input(
     return queries[0] if isinstance(q, Tensor) else queries, states, indices_q, borders, longest
 
 
+def get_unpad_indices_and_cu(
+    attention_mask: Tensor, q_len: int | None = None
+) -> tuple[Tensor, Tensor]:
+    """`get_unpad_data` of the last `q_len` places (None: of all), without the longest."""
+    mask = attention_mask if q_len is None else attention_mask[:, -q_len:]
+    indices_S, cu_seqlens, _ = get_unpad_data(mask)
+    return indices_S, cu_seqlens
+
+
 def unpad_hidden_states(
     hidden_states: Tensor, cu_seqlens: Tensor | None, attention_mask: Tensor | None, q_len: int
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
@@ -833,6 +1039,13 @@ class Cache:
 
     def get_seq_length(self, layer_idx: int | None = 0) -> int:
         return self._seen_tokens if len(self) > (layer_idx or 0) else 0
+
+
+def require_cache_layer_idx(module: nn.Module, past_key_values: Cache | None) -> int | None:
+    """Returns the module's layer_idx; raises ValueError if there is a cache and no layer_idx."""
+    _layer_idx(module, past_key_values)
+    found: int | None = getattr(module, "layer_idx", None)
+    return found
 
 
 def _layer_idx(module: nn.Module, past_key_values: Cache | None) -> int:

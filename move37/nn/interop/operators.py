@@ -35,13 +35,16 @@ class _Tokens(NamedTuple):
     v: Tensor  # (B, T, H, V)
     beta: Tensor | None  # (B, T, H): the delta rule
     log_decay: Tensor | None  # (B, T, H) or (B, T, H, K)
+    # The generalized delta rule: S <- S + write (S^T erase)^T, with S as it was before the decay.
+    erase: Tensor | None = None  # (B, T, H, K)
+    write: Tensor | None = None  # (B, T, H, K)
 
     def between(self, first: int, last: int) -> "_Tokens":
         parts: list[Any] = [None if x is None else x[:, first:last] for x in self]
         return _Tokens(*parts)
 
 
-def _run(
+def run_recurrence(
     name: str,
     q: Tensor,
     k: Tensor,
@@ -49,6 +52,8 @@ def _run(
     *,
     beta: Tensor | None = None,
     log_decay: Tensor | None = None,
+    erase: Tensor | None = None,
+    write: Tensor | None = None,
     scale: float | None = None,
     initial_state: Tensor | None = None,
     output_final_state: bool = False,
@@ -57,7 +62,13 @@ def _run(
     state_v_first: bool = False,
     options: dict[str, Any],
 ) -> Result:
-    _check_options(name, options)
+    """Returns the outputs (B, T, H, V) of a linear recurrence, and its final state (N, H, K, V).
+
+    S <- diag(exp(log_decay_t)) S, then the delta rule if there is beta, or the generalized delta
+    rule if there are erase and write; o_t = scale S^T q_t. The name is for error messages. Raises
+    NotImplementedError for an option that is not covered.
+    """
+    check_options(name, options)
     if state_v_first:  # states are (N, H, V, K)
         initial_state = None if initial_state is None else initial_state.mT
     check_packed(q, cu_seqlens, initial_state)
@@ -68,8 +79,9 @@ def _run(
     q = q * (k.shape[-1] ** -0.5 if scale is None else scale)
     if groups > 1:  # more value heads than key heads
         q, k = (x.repeat_interleave(groups, dim=2) for x in (q, k))
-    beta, log_decay = (None if x is None else x.to(k.dtype) for x in (beta, log_decay))
-    tokens = _Tokens(q, k, v, beta, log_decay)
+    gates = (beta, log_decay, erase, write)
+    beta, log_decay, erase, write = (None if x is None else x.to(k.dtype) for x in gates)
+    tokens = _Tokens(q, k, v, beta, log_decay, erase, write)
 
     if initial_state is None and not output_final_state:
         documents = None if cu_seqlens is None else document_numbers(cu_seqlens, q.shape[1])
@@ -91,7 +103,8 @@ def _run(
     return o.to(dtype), state if output_final_state else None
 
 
-def _check_options(name: str, options: dict[str, Any]) -> None:
+def check_options(name: str, options: dict[str, Any]) -> None:
+    """Raises NotImplementedError for an option that is asked for and not covered."""
     for option, value in options.items():
         asked_for = value is not None and value is not False
         if asked_for and option not in _WITHOUT_EFFECT:
@@ -99,7 +112,11 @@ def _check_options(name: str, options: dict[str, Any]) -> None:
 
 
 def _recurrence(tokens: _Tokens, documents_BT: Tensor | None = None) -> Tensor:
-    q, k, v, beta, log_decay = tokens
+    q, k, v, beta, log_decay, erase, write = tokens
+    if erase is not None and write is not None:
+        decay = torch.zeros_like(k) if log_decay is None else log_decay
+        decay = decay if decay.ndim == k.ndim else decay[..., None].expand_as(k)
+        return ops.generalized_delta_rule(q, k, v, erase, write, decay, documents_BT)
     if beta is None:
         return ops.linear_attention(q, k, v, log_decay, documents_BT)
     return ops.delta_rule(q, k, v, beta, log_decay, documents_BT)
@@ -114,15 +131,18 @@ def _with_states(tokens: _Tokens, initial_state: Tensor | None) -> tuple[Tensor,
     rows_BSHK = torch.eye(K, dtype=like.dtype, device=like.device)[None, :, None]
     rows_BSHK = rows_BSHK.expand(B, K, H, K)
     nothing, none_BSHV = torch.zeros_like(rows_BSHK), like.new_zeros(B, K, H, V)
-    beta = decay = None
+    beta = decay = erase = write = None
+    if tokens.erase is not None:
+        erase = write = nothing
     if tokens.beta is not None:
         beta = like.new_ones(B, K, H)
     if tokens.log_decay is not None:
         decay = like.new_zeros(B, K, *tokens.log_decay.shape[2:])
-    parts = [tokens, _Tokens(rows_BSHK, nothing, none_BSHV, beta, decay)]
+    parts = [tokens, _Tokens(rows_BSHK, nothing, none_BSHV, beta, decay, erase, write)]
     if initial_state is not None:
         written_BSHV = initial_state.to(like.dtype).transpose(1, 2)
-        parts.insert(0, _Tokens(nothing, rows_BSHK, written_BSHV, beta, decay))
+        written = _Tokens(nothing, rows_BSHK, written_BSHV, beta, decay, erase, write)
+        parts.insert(0, written)
     joined: list[Any] = [
         None if one[0] is None else torch.cat(one, dim=1) for one in zip(*parts, strict=True)
     ]
@@ -149,7 +169,7 @@ def chunk_delta_rule(
 
     Yang et al. arXiv:2406.06484.
     """
-    return _run(
+    return run_recurrence(
         "chunk_delta_rule",
         q,
         k,
@@ -230,7 +250,7 @@ def _gated_delta_rule(
         beta = torch.ones_like(v[..., 0])
     elif use_beta_sigmoid_in_kernel:
         beta = wide(beta).sigmoid() * (2 if allow_neg_eigval else 1)
-    return _run(
+    return run_recurrence(
         name,
         q,
         k,
@@ -378,7 +398,7 @@ def _linear_attention(
     cu_seqlens: Tensor | None = None,
     **options: Any,
 ) -> Result:
-    return _run(
+    return run_recurrence(
         name,
         q,
         k,
@@ -485,7 +505,7 @@ def _normalized(
             S, keys = initial_state if isinstance(initial_state, tuple) else (initial_state, None)
             keys = torch.zeros_like(S[..., :1]) if keys is None else keys.transpose(1, 2).mT
             initial_state = torch.cat([S, keys], dim=-1)
-    o, state = _run(
+    o, state = run_recurrence(
         name,
         q,
         k,
