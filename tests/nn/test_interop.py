@@ -1065,6 +1065,17 @@ class TestAdapter:
         assert mixer(x).dtype == torch.bfloat16
         close(mixer(x), layer.project(x.half().bfloat16()))
 
+    def test_a_cast_to_the_type_of_a_tensor_is_made_under_autocast(self) -> None:
+        class Routes(Plain):
+            def forward(self, hidden_states: Tensor) -> Any:
+                y = self.project(hidden_states)  # in bfloat16
+                share = hidden_states.softmax(dim=-1).to(y.dtype)
+                first = torch.zeros_like(share[..., :1], dtype=torch.long)
+                return torch.zeros_like(y).scatter(-1, first, share)
+
+        with torch.autocast("cpu", torch.bfloat16):
+            assert adapt(Routes)(8, 2)(self.x).dtype == torch.bfloat16
+
     def test_a_layer_that_returns_no_tensor_is_told_what_to_return(self) -> None:
         with pytest.raises(TypeError, match="returned tuple that begins with NoneType; expected"):
             adapt(ReturnsNothing)(8, 2)(self.x)

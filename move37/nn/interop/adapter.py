@@ -80,7 +80,9 @@ class FlaMixer(nn.Module):
 
     def _run(self, x_BTD: Tensor, **given: Tensor) -> Tensor:
         options: dict[str, Any] = {**self._always, **given}
-        if self.with_casts or x_BTD.dtype in _HALF:
+        # Under autocast tensors are narrower than the input, and casts to their types are needed.
+        narrow = x_BTD.dtype in _HALF or torch.is_autocast_enabled(x_BTD.device.type)
+        if self.with_casts or narrow:
             returned = self.layer(x_BTD, **options)
         else:
             with _InputPrecision(x_BTD.dtype) as precision:
