@@ -1,4 +1,4 @@
-"""Verifies the mixer of one file: every check, in the lab's child process, and no training."""
+"""Verifies the mixer of a file or folder: every check, in the lab's child process, no training."""
 
 import ast
 from collections.abc import Callable, Mapping, Sequence
@@ -8,27 +8,44 @@ from typing import NamedTuple
 from move37.catalogue import find
 from move37.lab.client import Lab, Progress
 from move37.presets import CHECKS
-from move37.records import Audit, Audited, Crashed, InputError, Level, Rejected
+from move37.records import (
+    Audit,
+    Audited,
+    Crashed,
+    Folder,
+    InputError,
+    Level,
+    Rejected,
+    SourceFile,
+)
 
 # About the size of a laptop run's mixers, twice over.
 WIDTH, HEADS = 64, 4
 # For loading and all checks together, where no other limit is given.
 LIMIT_SECONDS: Mapping[Level, float] = {"quick": 120.0, "full": 600.0}
 LIMIT_BYTES = 4 << 30
+# Of a folder. A package of layers has some forty files, and half of this.
+MOST_FILES = 64
+MOST_BYTES = 1 << 20
 
 # All but the one that asks for a task's budget of parameters.
 NAMES = tuple(name for name in CHECKS if name != "fits")
 
 
 class Target(NamedTuple):
-    """A file, and the mixer in it that is meant; None: the only one."""
+    """A file or a folder, and the mixer in it that is meant; None: the only one of the file."""
 
     file: Path
     mixer: str | None
 
+    @property
+    def name(self) -> str:
+        """The last part of the path, also of '.'."""
+        return self.file.name or self.file.resolve().name
+
 
 def target_of(text: str) -> Target:
-    """Reads FILE or FILE:CLASS."""
+    """Reads FILE, FILE:CLASS or FOLDER:CLASS."""
     file, colon, mixer = text.rpartition(":")
     if colon and mixer.isidentifier() and not Path(text).exists():
         return Target(Path(file), mixer)
@@ -56,18 +73,76 @@ def make_audit(
     heads: int,
     limit_seconds: float | None = None,
 ) -> Audit:
-    """Returns the audit of a file; raises InputError if that or a check's name cannot be used."""
+    """Returns the audit of a mixer; raises InputError if the file or a check's name is no good."""
     checks = checks_of(only)
+    file, folder = target.file, None
+    if file.is_dir():
+        file, folder = _of_folder(target)
+    source = _text_of(file)
+    _look_at(source, file)
+    seconds = limit_seconds or LIMIT_SECONDS[level]
+    sizes = (level, width, heads, seconds, LIMIT_BYTES)
+    return Audit(source, target.mixer, checks, *sizes, folder)
+
+
+def _text_of(file: Path) -> str:
     try:
-        source = target.file.read_text("utf-8-sig")
+        return file.read_text("utf-8-sig")
     except OSError as error:
-        told = f"cannot read {target.file}: {error.strerror}{_in_library(target.file)}"
+        told = f"cannot read {file}: {error.strerror}{_in_library(file)}"
         raise InputError(told) from None
     except UnicodeDecodeError:
-        raise InputError(f"{target.file} is not UTF-8 text: expected a Python file") from None
-    _look_at(source, target.file)
-    seconds = limit_seconds or LIMIT_SECONDS[level]
-    return Audit(source, target.mixer, checks, level, width, heads, seconds, LIMIT_BYTES)
+        raise InputError(f"{file} is not UTF-8 text: expected a Python file") from None
+
+
+def _of_folder(target: Target) -> tuple[Path, Folder]:
+    """Returns the file of a folder in which the mixer is, and the files beside it.
+
+    Raises InputError if there is no such file, or more than MOST_FILES files or MOST_BYTES bytes.
+    """
+    texts = _texts_of(target)
+    holds = {path: _classes_of(text) for path, text in texts.items()}
+    found = [path for path, classes in holds.items() if target.mixer in classes]
+    if len(found) != 1:
+        known = sorted({name for classes in holds.values() for name in classes})
+        some = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
+        meant = f"{target.file}:{target.mixer or 'CLASS'}"
+        what = (
+            f"class {target.mixer} stands in {' and '.join(found)}"
+            if found
+            else (f"expected FOLDER:CLASS with a class of its files ({some or 'there is none'})")
+        )
+        raise InputError(f"{meant} cannot be verified: {what}")
+    (program,) = found
+    others = tuple(SourceFile(path, text) for path, text in texts.items() if path != program)
+    return target.file / program, Folder(target.name, program, others)
+
+
+def _texts_of(target: Target) -> dict[str, str]:
+    """Returns the Python files of a folder, by their paths below it; none of hidden folders."""
+    texts, size = dict[str, str](), 0
+    for file in target.file.rglob("*.py"):
+        path = file.relative_to(target.file)
+        hidden = any(part.startswith((".", "__pycache__")) for part in path.parts)
+        if hidden or not file.is_file():
+            continue
+        size += file.stat().st_size
+        if len(texts) == MOST_FILES or size > MOST_BYTES:
+            raise InputError(
+                f"{target.file} has more than {MOST_FILES} Python files, or more than "
+                f"{MOST_BYTES:,} bytes in them: name the folder of the package itself"
+            )
+        texts[path.as_posix()] = _text_of(file)
+    return dict(sorted(texts.items()))
+
+
+def _classes_of(text: str) -> list[str]:
+    """Returns the classes of a file; none if it is no Python, which Python says when it runs it."""
+    try:
+        tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return []
+    return [node.name for node in tree.body if isinstance(node, ast.ClassDef)]
 
 
 def _in_library(file: Path) -> str:

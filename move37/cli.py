@@ -480,7 +480,11 @@ def mixers(
 @app.command()
 def verify(
     target: Annotated[
-        str, typer.Argument(metavar="FILE[:CLASS]", help="A Python file, and the mixer in it.")
+        str,
+        typer.Argument(
+            metavar="FILE[:CLASS]",
+            help="A Python file and the mixer in it; of several files in a folder, FOLDER:CLASS.",
+        ),
     ],
     only: Annotated[
         list[str] | None, typer.Option("--only", metavar="CHECK", help="This check; also A,B.")
@@ -524,7 +528,7 @@ def verify(
         limit_seconds=timeout,
     )
     console, errors = Console(highlight=False), Console(stderr=True, highlight=False)
-    page = terminal.AuditPage(console, audit, aim.file.name)
+    page = terminal.AuditPage(console, audit, aim.name)
     # What is going on stands below the rows, where they go to a terminal.
     below = console if console.is_terminal and not as_json else errors
     done = list[str]()

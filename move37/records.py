@@ -137,6 +137,23 @@ class Assignment:
 
 
 @dataclass(frozen=True)
+class SourceFile:
+    """A file of a folder."""
+
+    path: str  # below the folder, with slashes
+    text: str
+
+
+@dataclass(frozen=True)
+class Folder:
+    """The files beside a program of several files, which it may import."""
+
+    name: str
+    program: str  # the path of the program's own file below the folder
+    others: tuple[SourceFile, ...]
+
+
+@dataclass(frozen=True)
 class Audit:
     """A program and the checks that it goes through, whether or not one fails."""
 
@@ -148,6 +165,7 @@ class Audit:
     heads: int
     limit_seconds: float  # for loading and all checks, as above
     limit_bytes: int  # memory, beyond what the lab itself holds
+    folder: Folder | None = None  # of a program that is several files
 
 
 def seed_of(source: str) -> int:

@@ -65,7 +65,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "verify",
     },
     "lab.worker": {"records", "lab.loading", "verify", "nn"},
-    "lab.loading": {"lab.gate", "nn", "verify"},
+    "lab.loading": {"lab.gate", "nn", "records", "verify"},
     "lab.gate": set(),
     "verify": {"records", "nn"},
     "nn": set(),

@@ -7,8 +7,18 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from move37.auditing import NAMES, Target, checks_of, make_audit, verify
-from move37.records import Audit, Audited, CheckResult, InputError, Rejected
+from move37.auditing import NAMES, Target, checks_of, make_audit, target_of, verify
+from move37.records import (
+    Audit,
+    Audited,
+    CheckResult,
+    Folder,
+    InputError,
+    Rejected,
+    SourceFile,
+    from_json,
+    to_json,
+)
 from move37.terminal import AuditPage
 
 # ---------------------------------------------------------------- what is asked for
@@ -136,3 +146,77 @@ def test_that_a_program_prints_is_noted(tmp_path: Path) -> None:
 
 def test_every_check_can_be_asked_for() -> None:
     assert checks_of(()) == NAMES
+
+
+# ---------------------------------------------------------------- a folder of several files
+
+
+def folder_of(tmp_path: Path, **texts: str) -> Path:
+    """Names of files as keywords: norms__rms is norms/rms.py."""
+    folder = tmp_path / "layers"
+    for name, text in texts.items():
+        file = folder / f"{name.replace('__', '/')}.py"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    return folder
+
+
+def audit_in(folder: Path, mixer: str | None) -> Audit:
+    return make_audit(Target(folder, mixer), level="quick", width=64, heads=4)
+
+
+def test_the_files_of_a_folder_go_together(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, mixer="class Mine: ...", norms__rms="class RMSNorm: ...")
+    audit = audit_in(folder, "Mine")
+    assert audit.source == "class Mine: ..."
+    others = (SourceFile("norms/rms.py", "class RMSNorm: ..."),)
+    assert audit.folder == Folder("layers", "mixer.py", others)
+
+
+def test_of_the_users_machine_only_the_folders_name_goes_along(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, mixer="class Mine: ...", norms__rms="class RMSNorm: ...")
+    assert str(tmp_path) not in to_json(audit_in(folder, "Mine"))
+
+
+def test_an_audit_of_a_folder_is_read_as_it_was_written(tmp_path: Path) -> None:
+    audit = audit_in(folder_of(tmp_path, mixer="class Mine: ...", norm="x = 1"), "Mine")
+    assert from_json(Audit, to_json(audit)) == audit
+
+
+def test_a_folder_needs_the_name_of_a_class(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, mixer="class Mine: ...", norm="class RMSNorm: ...")
+    told = r"layers:CLASS cannot be verified: expected FOLDER:CLASS .*\(Mine, RMSNorm\)"
+    with pytest.raises(InputError, match=told):
+        audit_in(folder, None)
+    with pytest.raises(InputError, match="layers:Other cannot be verified"):
+        audit_in(folder, "Other")
+
+
+def test_a_class_that_two_files_have_is_refused_with_both(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, a="class Mine: ...", b="class Mine: ...")
+    with pytest.raises(InputError, match=r"class Mine stands in a\.py and b\.py"):
+        audit_in(folder, "Mine")
+
+
+@pytest.mark.parametrize("count", [65, 2])
+def test_a_folder_of_many_files_or_bytes_is_refused(tmp_path: Path, count: int) -> None:
+    text = "class Mine: ...\n" + "#" * ((1 << 20) // count if count == 2 else 1)
+    folder = folder_of(tmp_path, **{f"n{n}": text for n in range(count)})
+    with pytest.raises(InputError, match="more than 64 Python files, or more than 1,048,576 bytes"):
+        audit_in(folder, "Mine")
+
+
+def test_hidden_folders_are_left_out(tmp_path: Path) -> None:
+    folder = folder_of(tmp_path, mixer="class Mine: ...", **{".venv__torch": "class Mine: ..."})
+    audit = audit_in(folder, "Mine")
+    assert audit.folder is not None
+    assert audit.folder.others == ()
+
+
+def test_a_folder_may_be_the_one_that_one_is_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder_of(tmp_path, mixer="class Mine: ..."))
+    audit = make_audit(target_of(".:Mine"), level="quick", width=64, heads=4)
+    assert audit.folder is not None
+    assert audit.folder.name == "layers"

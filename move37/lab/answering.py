@@ -121,7 +121,8 @@ class Answers:
     def _build(self, asked: Asked) -> Answer:
         """A mixer, drawn from a seed: its number, and its weights."""
         if self._loaded is None:
-            self._loaded = load_program(self._work.source, getattr(self._work, "mixer", None))
+            mixer, folder = (getattr(self._work, name, None) for name in ("mixer", "folder"))
+            self._loaded = load_program(self._work.source, mixer, folder)
         make = self._loaded.make
 
         def build() -> nn.Module:

@@ -25,7 +25,8 @@ from torch import Tensor
 IMPORTS = (
     *("torch", "einops", "fla", "move37.nn.ops", "math", "typing", "typing_extensions", "abc"),
     *("dataclasses", "functools", "itertools", "collections", "copy", "logging", "warnings"),
-    "__future__",
+    *("__future__", "transformers.activations", "transformers.utils", "flash_attn"),
+    *("transformers.processing_utils", "move37.nn.interop.unneeded"),
 )
 # Private by name, and of use to a mixer.
 PRIVATE = ("torch._assert", "torch._check", "torch._higher_order_ops")
@@ -73,7 +74,9 @@ def check(tree: ast.Module, own: Collection[str] = ()) -> None:
     does without (`try: import triton` with an `except ImportError`) is taken out of the tree.
     """
     _leave_out(tree, own)
-    imported = dict(_imported(tree))
+    # Its own modules are checked by themselves.
+    names = _imported(tree)
+    imported = {name: full for name, full in names if full.split(".")[0] not in own}
     bound = {name for node in ast.walk(tree) for name in _names_bound(node)}
     functions = {*FUNCTIONS, "__import__", "__builtins__"} - bound
     found = [
@@ -255,7 +258,10 @@ def _full_name(node: ast.expr, imported: dict[str, str]) -> str:
 
 def _has(owner: str, name: str) -> bool:
     value = _value(owner)
-    return value is not None and (hasattr(value, name) or isinstance(value, ModuleType))
+    try:
+        return value is not None and (hasattr(value, name) or isinstance(value, ModuleType))
+    except ImportError:  # of what stands in for another library; the program hears it itself
+        return False
 
 
 @functools.cache

@@ -7,12 +7,16 @@ and no other: fla's name means the stand-ins from then on.
 
 import ast
 import contextlib
+import importlib.util
 import inspect
 import linecache
 import sys
+import traceback
 import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from importlib.machinery import ModuleSpec
+from pathlib import PurePosixPath
 from typing import Any
 
 import torch
@@ -31,11 +35,16 @@ from move37.nn.interop import (
     takes_cu_seqlens,
     takes_mask,
 )
+from move37.nn.interop.unneeded import replace_imports
 from move37.nn.language_model import MixerFactory
+from move37.records import Folder
 from move37.verify.options import Options, single_options
+from move37.verify.subject import line_in
 
 MODULE = "candidate"
 FILE = "candidate.py"  # what tracebacks show
+# The package of a folder whose name is no name for a package, or that of another.
+PACKAGE = "candidate_folder"
 
 
 def check_imports(source: str) -> None:
@@ -43,13 +52,13 @@ def check_imports(source: str) -> None:
     gate.check(_parse(source))
 
 
-def _parse(source: str) -> ast.Module:
+def _parse(source: str, filename: str = FILE) -> ast.Module:
     """Returns the program without what stands under `if TYPE_CHECKING:`.
 
     A type checker reads it, and no interpreter runs it, so it may import anything. Taken out, it
     cannot run here whatever the program makes of that name.
     """
-    tree = ast.parse(source, FILE)
+    tree = ast.parse(source, filename)
     # What typing.TYPE_CHECKING is called here.
     lines = statements(tree)
     names = {
@@ -61,6 +70,7 @@ def _parse(source: str) -> ast.Module:
     for node in lines:
         if isinstance(node, ast.If) and ast.unparse(node.test) in names:
             node.body = [ast.copy_location(ast.Pass(), node.body[0])]
+    replace_imports(tree)
     return tree
 
 
@@ -85,38 +95,118 @@ def load_mixer(source: str) -> MixerFactory:
     return load_program(source).make
 
 
-def load_program(source: str, name: str | None = None) -> Program:
+def load_program(source: str, name: str | None = None, folder: Folder | None = None) -> Program:
     """Runs the program and returns its mixer: the class of that name, or the only one.
 
     That is the one public nn.Module class of the program whose constructor takes `heads`, or else
     the one layer of fla's interface, whose constructor takes `hidden_size` or another of `WIDTHS`.
-    Raises Refused if there is none or several, or if the program reaches for what it may not, and
-    whatever the program itself raises.
+    With a folder, the program may import the other files of it, each of which is checked before it
+    runs. Raises Refused if there is none or several, or if the program reaches for what it may
+    not, and whatever the program itself raises.
     """
     # Before the gate, which looks at what the names of fla stand for. Also where the real fla is
     # usable: its kernels run neither on the CPU nor in float64, and mixers are verified there.
     stand_in(although_usable=True)
+    with _without_compiling():
+        try:
+            module = _run(source) if folder is None else _import(source, folder)
+        except NoStandIn as error:
+            line = line_in(traceback.extract_tb(error.__traceback__)) if folder else ""
+            raise Refused("imports", f"{error}, at {line}" if line else str(error)) from error
+    kind = _named(module, name) if name else _only(module)
+    variants = {what: _builder(kind, options) for what, options in single_options(kind)}
+    return Program(kind.__name__, _builder(kind, lambda width, heads: {}), variants)
+
+
+def _run(source: str) -> types.ModuleType:
+    """Returns the module of a program of one file."""
     tree = _parse(source)
     gate.check(tree)
     module = types.ModuleType(MODULE)
     sys.modules[MODULE] = module
-    # Tracebacks then show the candidate's own lines.
-    linecache.cache[FILE] = (len(source), None, source.splitlines(keepends=True), FILE)
-    with _without_compiling():
+    _show_in_tracebacks(FILE, source)
+    exec(compile(tree, FILE, "exec"), module.__dict__)
+    return module
+
+
+def _show_in_tracebacks(filename: str, source: str) -> None:
+    linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
+
+
+# ---------------------------------------------------------------- a program of several files
+
+
+def _import(source: str, folder: Folder) -> types.ModuleType:
+    """Returns the module of a program's own file, imported from its folder as from a package."""
+    for earlier in [one for one in sys.meta_path if isinstance(one, _FolderFinder)]:
+        earlier.stand_down()
+    finder = _FolderFinder(source, folder)
+    sys.meta_path.insert(0, finder)
+    return importlib.import_module(finder.program)
+
+
+class _FolderFinder:
+    """Finds the modules of a program's folder; each is checked before it runs, and runs once."""
+
+    def __init__(self, source: str, folder: Folder) -> None:
+        name = folder.name
+        is_free = name not in sys.modules and name.isidentifier()
+        is_free = is_free and importlib.util.find_spec(name) is None
+        self.package = name if is_free else PACKAGE
+        self.program = self._module_of(folder.program)
+        texts = {one.path: one.text for one in folder.others} | {folder.program: source}
+        # Of norm.py and norm/__init__.py, Python takes the second.
+        paths = sorted(texts, key=lambda path: path.endswith("__init__.py"))
+        self._files = {self._module_of(path): (path, texts[path]) for path in paths}
+        self._folder = name
+
+    def _module_of(self, path: str) -> str:
+        """Returns "layers.norms.rms" for "norms/rms.py", and "layers.norms" for its __init__.py."""
+        parts = PurePosixPath(path).with_suffix("").parts
+        parts = parts[:-1] if parts[-1] == "__init__" else parts
+        return ".".join([self.package, *(part.replace(".", "_") for part in parts)])
+
+    def find_spec(
+        self, name: str, path: object = None, target: types.ModuleType | None = None
+    ) -> ModuleSpec | None:
+        del path, target
+        is_package = any(other.startswith(f"{name}.") for other in self._files)
+        if name == self.package or name in self._files or is_package:
+            is_package |= self._files.get(name, ("__init__.py", ""))[0].endswith("__init__.py")
+            return ModuleSpec(name, self, is_package=is_package)  # type: ignore[arg-type]
+        return None
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """Python makes the module."""
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        """Runs a file; raises Refused, with its name, if it reaches for what it may not."""
+        if module.__name__ not in self._files:
+            return  # a folder without an __init__.py
+        path, text = self._files[module.__name__]
+        filename = f"{self._folder}/{path}"
+        _show_in_tracebacks(filename, text)
+        tree = _parse(text, filename)
         try:
-            exec(compile(tree, FILE, "exec"), module.__dict__)
-        except NoStandIn as error:
-            raise Refused("imports", str(error)) from error
-    kind = _named(module, name) if name else _only(module)
-    variants = {what: _builder(kind, options) for what, options in single_options(kind)}
-    return Program(kind.__name__, _builder(kind, lambda width, heads: {}), variants)
+            gate.check(tree, own=(self.package,))
+        except Refused as error:
+            raise Refused(error.check, f"{filename}: {error}") from None
+        exec(compile(tree, filename, "exec"), module.__dict__)
+
+    def stand_down(self) -> None:
+        """Undoes what was imported."""
+        sys.meta_path.remove(self)
+        for name in [one for one in sys.modules if one.split(".")[0] == self.package]:
+            del sys.modules[name]
 
 
 def _modules(module: types.ModuleType) -> list[type[nn.Module]]:
     found = (
         value
         for value in vars(module).values()
-        if isinstance(value, type) and issubclass(value, nn.Module) and value.__module__ == MODULE
+        if isinstance(value, type)
+        and issubclass(value, nn.Module)
+        and value.__module__ == module.__name__
     )
     return list(dict.fromkeys(found))  # a class may have two names
 

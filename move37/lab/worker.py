@@ -89,7 +89,7 @@ def _audit(
     stage = "load"
     report(stage)
     try:
-        program = load_program(what.source, what.mixer)
+        program = load_program(what.source, what.mixer, what.folder)
         seed = seed_of(what.source)
         subject = Subject(program.make, what.width, what.heads, what.level, program.variants, seed)
         stage = f"build with width {what.width}, {what.heads} heads"

@@ -27,7 +27,6 @@ from move37.nn.counting import Work, bytes_of
 from move37.records import CheckResult
 from move37.verify.subject import (
     CHANGES_A_LEAF,
-    FILE,
     TRAINED_SHARE,
     Call,
     Subject,
@@ -72,7 +71,8 @@ POSITIONS = (16, 64, 256, 1024, 2048)
 STEP_FALLS = 0.7
 LEAST_GROWTH = 0.5  # bytes, or operations, for each token: less is a constant
 
-_IN_PROGRAM = re.compile(rf'File "{re.escape(FILE)}", (line \d+), in .*\n\s*(.*)')
+# The names of a program's files are relative, those of libraries absolute.
+_IN_PROGRAM = re.compile(r'File "(?!/)[^"]+\.py", (line \d+), in .*\n\s*(.*)')
 
 Mode = Literal["eval", "train"]
 

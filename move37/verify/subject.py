@@ -6,6 +6,7 @@ Shape letters: B batch, T time, D model width, R rows.
 import functools
 import hashlib
 import inspect
+import os
 import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -363,11 +364,12 @@ def in_short(error: BaseException) -> str:
 def describe(error: BaseException) -> str:
     """Returns the error in a few lines, with the candidate's own lines of the traceback."""
     frames = traceback.extract_tb(error.__traceback__)
-    own = [frame for frame in frames if frame.filename == FILE]
+    own = [frame for frame in frames if _is_of_program(frame.filename)]
     # The program's own lines, each once; of move37 none, which would be taken for its own.
-    lines = list(dict.fromkeys(f"line {frame.lineno}: {frame.line}" for frame in own[-3:]))
+    lines = list(dict.fromkeys(f"{_place(frame)}: {frame.line}" for frame in own[-3:]))
     if isinstance(error, SyntaxError):
-        lines = [f"line {error.lineno}: {(error.text or '').strip()[:200]}"]
+        text = (error.text or "").strip()[:200]
+        lines = [f"{_in_file(error.filename or FILE)}line {error.lineno}: {text}"]
     message = str(error).strip().splitlines()
     told = f"{type(error).__name__}: {message[0][:300] if message else ''}".rstrip(": ")
     return "\n".join([told, *lines])
@@ -378,8 +380,22 @@ def line_in(stack: Iterable[traceback.FrameSummary]) -> str:
 
     As "line 12: y = f(x)".
     """
-    own = [frame for frame in stack if frame.filename == FILE]
-    return f"line {own[-1].lineno}: {(own[-1].line or '').strip()[:80]}" if own else ""
+    own = [frame for frame in stack if _is_of_program(frame.filename)]
+    return f"{_place(own[-1])}: {(own[-1].line or '').strip()[:80]}" if own else ""
+
+
+def _is_of_program(filename: str) -> bool:
+    """Returns True for FILE and files beside it: those of libraries have absolute names."""
+    return filename.endswith(".py") and not os.path.isabs(filename)
+
+
+def _place(frame: traceback.FrameSummary) -> str:
+    return f"{_in_file(frame.filename)}line {frame.lineno}"
+
+
+def _in_file(filename: str) -> str:
+    """Returns what stands before the number of a line: nothing for a program of one file."""
+    return "" if filename == FILE else f"{filename}, "
 
 
 def passed(check: str, evidence: str) -> CheckResult:

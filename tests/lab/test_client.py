@@ -365,7 +365,7 @@ def test_a_reply_that_does_not_answer_the_question_is_a_crash(
 @pytest.mark.parametrize(
     ("line", "evidence"),
     [
-        ("import os", "line 1 imports os"),
+        ("import socket", "line 1 imports socket"),
         ("from subprocess import run", "line 1 imports subprocess"),
         ("from move37.train import trainer", "line 1 imports move37.train"),
         ("import torch\nx = torch.ones(1).numpy()", "line 2 calls numpy"),

@@ -118,7 +118,7 @@ def test_a_program_may_import(line: str) -> None:
     check_imports(line)
 
 
-@pytest.mark.parametrize("line", ["import flash", "import transformers", "import einopsy"])
+@pytest.mark.parametrize("line", ["import flash", "import transformers.models", "import einopsy"])
 def test_a_program_may_not_import(line: str) -> None:
     with pytest.raises(Refused, match="line 1 imports"):
         check_imports(line)
@@ -148,8 +148,8 @@ def test_what_only_a_type_checker_reads_may_import_anything(guard: str) -> None:
     ],
 )
 def test_what_is_no_guard_of_the_type_checker_lets_nothing_through(guard: str) -> None:
-    with pytest.raises(Refused, match="imports os"):
-        check_imports(f"{guard}\n    import os\n")
+    with pytest.raises(Refused, match="imports socket"):
+        check_imports(f"{guard}\n    import socket\n")
 
 
 def test_what_only_a_type_checker_reads_cannot_run() -> None:
@@ -163,9 +163,9 @@ def test_what_only_a_type_checker_reads_cannot_run() -> None:
 
 
 def test_a_name_of_fla_without_stand_in_is_refused() -> None:
-    error = refused("from fla.ops.rwkv7 import chunk_rwkv7")
+    error = refused("from fla.ops.titans import chunk_titans_linear")
     assert error.check == "imports"
-    assert "fla.ops.rwkv7 has no stand-in" in str(error)
+    assert "fla.ops.titans has no stand-in" in str(error)
 
 
 # ---------------------------------------------------------------- compiling
