@@ -52,10 +52,10 @@ class RWKV7(nn.Module):
 
     def forward(self, x_BTD: Tensor, documents_BT: Tensor | None = None) -> Tensor:
         """Maps (B, T, D) to (B, T, D); output t sees inputs 0..t of its document."""
-        before_BTD = F.pad(x_BTD[:, :-1], (0, 0, 1, 0))
+        before_BTD = F.pad(x_BTD, (0, 0, 1, 0))[:, : x_BTD.shape[1]]
         if documents_BT is not None:
-            same_BT = F.pad(documents_BT[:, 1:] == documents_BT[:, :-1], (1, 0))
-            before_BTD = before_BTD * same_BT[..., None]
+            same_BT = documents_BT == documents_BT.roll(1, dims=1)
+            before_BTD = before_BTD.masked_fill(~same_BT[..., None], 0)
         r, k, v, erase, write, log_decay, gate = self._inputs(x_BTD, before_BTD)
         o = ops.generalized_delta_rule(r, k, v, erase, write, log_decay, documents_BT)
         return self._read(o, r, k, v, gate)

@@ -6,13 +6,18 @@ position first, hence never positive: nothing overflows, however strong the deca
 
 What autograd would make slow (the loop over chunks, the triangular system, the decays between all
 pairs) has its backward pass written by hand, beside the plain form that says what it computes.
-Where gradients of gradients are asked for, the plain form is used.
+The plain form is used where gradients of gradients are asked for, in the transforms of torch.func
+and in forward-mode differentiation.
+
+Under a compiler or `torch.export` chunks have one size, and the loop over chunks is one operator:
+one graph serves all lengths.
 
 Shape letters: B batch, N chunks, C positions in a chunk, T = N C time, H heads, M = B H,
 K key size, V value size, D width, W window. See `reference` for the definitions.
 """
 
 import functools
+import inspect
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar, cast
@@ -20,6 +25,8 @@ from typing import Any, NamedTuple, TypeVar, cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd import forward_ad
+from torch.utils._python_dispatch import is_in_torch_dispatch_mode
 
 from move37.nn.ops.reference import in_turn
 
@@ -43,6 +50,18 @@ class _Reach(NamedTuple):
     carried: Tensor | None  # (N, M, C, 1): i sees the state that enters the chunk
     kept: Tensor | None  # (N, M, C, 1): j is still there in the state that leaves the chunk
     passed: Tensor | None  # (N, M, 1, 1): so is the state that entered
+
+
+def transformed() -> bool:
+    """Returns True within a transform of torch.func and in forward-mode differentiation.
+
+    The backward passes written by hand serve autograd alone, the plain forms serve all.
+    """
+    if torch.compiler.is_compiling():
+        return False
+    # PyTorch has no public way to ask.
+    functions: bool = torch._C._are_functorch_transforms_active()
+    return functions or forward_ad._current_level >= 0
 
 
 def _in_pieces(q: Tensor) -> bool:
@@ -102,7 +121,77 @@ def _in_one_type(operator: _Operator) -> _Operator:
     return cast(_Operator, in_one_type)
 
 
+def _apart(operator: _Operator) -> _Operator:
+    """The same, except that what is not finite stays in its document.
+
+    A sum over positions would spread it to all of them, seen or not, since 0 * NaN is NaN. So
+    positions that hold something else than finite numbers are set to zero, and what sees them is
+    NaN: the outputs of their document from there on, or within the window.
+    """
+    names = tuple(inspect.signature(operator).parameters)
+    queries = names[0]
+
+    @functools.wraps(operator)
+    def apart(*inputs: Any, **options: Any) -> Tensor:
+        given = dict(zip(names, inputs, strict=False)) | options
+        documents_BT = given.get("documents_BT")
+        if documents_BT is None:
+            return operator(*inputs, **options)
+        each = {name: x for name, x in given.items() if _has_positions(name, x)}
+        if _certainly_finite(each[queries], each.values()):
+            return operator(*inputs, **options)
+        broken = {name: _not_finite(name, x) for name, x in each.items()}
+        any_BT = functools.reduce(torch.logical_or, broken.values())
+        for name, x in each.items():
+            given[name] = x.masked_fill(any_BT.view(*any_BT.shape, *[1] * (x.ndim - 2)), 0)
+        stored = (broken_BT for name, broken_BT in broken.items() if name != queries)
+        bias_HW = given.get("bias_HW")
+        window = None if bias_HW is None else bias_HW.shape[1]
+        sees_BT = _sees(functools.reduce(torch.logical_or, stored), documents_BT, window)
+        in_order = [given.pop(name) for name in names[: len(inputs)]]
+        outputs = operator(*in_order, **given)
+        return outputs.masked_fill((sees_BT | broken[queries])[..., None, None], torch.nan)
+
+    return cast(_Operator, apart)
+
+
+def _has_positions(name: str, x: Any) -> bool:
+    per_position = "_BT" in name or name == "log_decay"
+    return isinstance(x, Tensor) and per_position and name != "documents_BT"
+
+
+def _certainly_finite(q: Tensor, inputs: Iterable[Tensor]) -> bool:
+    """Returns True if the sum of each tensor is finite, where a value may be asked for.
+
+    On a CPU this is cheap; elsewhere the answer would be waited for, or is not known yet.
+    """
+    if not _in_pieces(q) or transformed() or is_in_torch_dispatch_mode():
+        return False
+    return all(math.isfinite(x.detach().sum().item()) for x in inputs)
+
+
+def _not_finite(name: str, x: Tensor) -> Tensor:
+    """Returns which positions, (B, T), hold NaN or an infinity; a log decay may be -inf."""
+    x = x.detach()
+    finite = x < torch.inf if name.startswith("log_") else x.isfinite()
+    return ~(finite if x.ndim == 2 else finite.flatten(2).all(dim=-1))
+
+
+def _sees(positions_BT: Tensor, documents_BT: Tensor, window: int | None) -> Tensor:
+    """Returns which positions see one of the given ones: it is in their document, not later, and
+    within the window."""
+    total_BT = positions_BT.cumsum(dim=1)
+    before_BT = total_BT - positions_BT.long()
+    starts_BT = documents_BT != documents_BT.roll(1, dims=1)
+    unseen_BT = (before_BT * starts_BT).cummax(dim=1).values  # those before the document
+    if window is not None:
+        earlier_BT = F.pad(total_BT, (window, 0))[:, : total_BT.shape[1]]
+        unseen_BT = torch.maximum(unseen_BT, earlier_BT)
+    return total_BT > unseen_BT
+
+
 @_in_one_type
+@_apart
 @_by_rows
 def linear_attention(
     q_BTHK: Tensor,
@@ -118,6 +207,7 @@ def linear_attention(
 
 
 @_in_one_type
+@_apart
 @_by_rows
 def delta_rule(
     q_BTHK: Tensor,
@@ -134,6 +224,7 @@ def delta_rule(
 
 
 @_in_one_type
+@_apart
 @_by_rows
 def generalized_delta_rule(
     q_BTHK: Tensor,
@@ -189,7 +280,7 @@ def _generalized_stretch(
 
     # (I - erase_u) u = erase_v v + erase_in S
     right_side = torch.cat([erase_v @ v, erase_in], dim=-1)
-    solved: Tensor = _Solve.apply(-erase_u, right_side)  # type: ignore[no-untyped-call]
+    solved = _solve(-erase_u, right_side)
     u, w = solved.split([v.shape[-1], k.shape[-1]], dim=-1)
     return _scan(
         torch.cat([read_v, read_u], dim=-1),
@@ -204,6 +295,7 @@ def _generalized_stretch(
 
 
 @_in_one_type
+@_apart
 @_by_rows
 def momentum_delta_rule(
     q_BTHK: Tensor,
@@ -236,7 +328,7 @@ def _momentum_stretch(
     log_decay: Tensor,
     reach: _Reach,
     memory: Tensor | None,
-) -> tuple[Tensor, Tensor]:
+) -> tuple[Tensor, Tensor | None]:
     ga, gm = log_decay.cumsum(dim=-2), log_momentum.cumsum(dim=-2)
     decay_CC, momentum_CC = (_own_apart(g, reach.pairs) for g in (ga, gm))
     both_CC = decay_CC @ momentum_CC
@@ -255,23 +347,22 @@ def _momentum_stretch(
     kT = k.transpose(-1, -2)
     among = (k @ kT) * _later(both_CC, 0.0) * reach.pairs
     right_side = torch.cat([beta * v, beta * k_in], dim=-1)
-    solved: Tensor = _Solve.apply((beta * among).tril(-1), right_side)  # type: ignore[no-untyped-call]
+    solved = _solve((beta * among).tril(-1), right_side)
     u, w = solved.split([v.shape[-1], 2 * k.shape[-1]], dim=-1)
     read = (q @ kT) * both_CC
     to_S, to_M = (kT * x[..., -1:, :] for x in (both_CC, momentum_CC))
 
-    if memory is None:
-        memory = v.new_zeros(k.shape[1], 2 * k.shape[-1], v.shape[-1])
-    outputs = []
-    chunks = (u, w, q_in, read, to_S, to_M, end_S, end_M, end_momentum)
-    for u_n, w_n, q_n, read_n, to_S_n, to_M_n, a_n, c_n, m_n in zip(*chunks, strict=True):
-        written = u_n - w_n @ memory
-        outputs.append(q_n @ memory + read_n @ written)
-        S, M = memory.chunk(2, dim=-2)
-        memory = torch.cat(
-            [a_n * S + c_n * M + to_S_n @ written, m_n * M + to_M_n @ written], dim=-2
-        )
-    return torch.stack(outputs), memory
+    return _scan(
+        read,
+        u,
+        w,
+        q_in,
+        torch.cat([to_S, to_M], dim=-2).transpose(-1, -2),
+        torch.cat([x.expand(-1, -1, k.shape[-1], 1) for x in (end_S, end_momentum)], dim=-2),
+        memory,
+        reach.leaves,
+        across=end_M,
+    )
 
 
 def _to_the_end(g: Tensor) -> Tensor:
@@ -316,7 +407,7 @@ def _reaches(
     last_B1 = documents_BT[:, -1:]
     documents_BT = torch.cat([documents_BT, last_B1.expand(-1, missing)], dim=1)
     documents_NMC = documents_BT.unflatten(1, (-1, C)).transpose(0, 1).repeat_interleave(H, dim=1)
-    before_NM = torch.cat([documents_NMC[:1, :, 0], documents_NMC[:-1, :, -1]])
+    before_NM = documents_NMC[:, :, -1].roll(1, dims=0)  # before the first there is no state
     parts = zip(more, documents_NMC.split(cut), before_NM.split(cut), strict=True)
     for leaves, own_NMC, before_NM in parts:
         same_NMCC = own_NMC[..., :, None] == own_NMC[..., None, :]
@@ -333,11 +424,22 @@ def _reaches(
 
 def _chunk(T: int, chunk: int | None, *, halved: bool) -> int:
     """Returns the size of chunks: equal ones, so that little is padded."""
+    if torch.compiler.is_compiling():
+        return chunk or CHUNK  # one graph for all lengths
     N = math.ceil(T / (chunk or CHUNK))
     C = math.ceil(T / N)
     if halved and chunk is None and C > 8:
         C = 8 * math.ceil(C / 8)  # can be halved three times
     return C
+
+
+def _chunks(T: int, C: int) -> int:
+    """Returns how many chunks of C hold T positions.
+
+    For a compiler one or two more: asked whether one chunk is enough, or whether anything is
+    missing in the last, it would make a graph for each answer.
+    """
+    return T // C + 2 if torch.compiler.is_compiling() else math.ceil(T / C)
 
 
 def _by_stretches(
@@ -354,10 +456,11 @@ def _by_stretches(
     q_BTHK = inputs[0]
     assert q_BTHK is not None
     B, T, H, K = q_BTHK.shape
-    N = at_once = math.ceil(T / C)
+    N = _chunks(T, C)
+    cut = [N]
     if _in_pieces(q_BTHK):
         at_once = max(1, NUMBERS_AT_A_TIME // max(1, B * C * H * K))
-    cut = [at_once] * (N // at_once) + [N % at_once] * (N % at_once > 0)
+        cut = [at_once] * (N // at_once) + [N % at_once] * (N % at_once > 0)
     reaches = _reaches(documents_BT, cut, C, H, q_BTHK.device)
 
     def chunks(part: Iterable[Tensor | None]) -> list[Tensor | None]:
@@ -380,15 +483,20 @@ def _by_stretches(
 
 def _split(x: Tensor, C: int) -> Tensor:
     """(B, T, H, X) -> (N, M, C, X), zeros appended up to T = N C."""
-    missing = -x.shape[1] % C
-    if missing:
-        x = torch.cat([x, x.new_zeros(x.shape[0], missing, *x.shape[2:])], dim=1)
-    return x.unflatten(1, (-1, C)).permute(1, 0, 3, 2, 4).flatten(1, 2)
+    B, T, H, X = x.shape
+    N = _chunks(T, C)
+    if torch.compiler.is_compiling():
+        x = F.pad(x, (0, 0, 0, 0, 0, N * C - T))
+        return x.reshape(B, N, C, H, X).permute(1, 0, 3, 2, 4).reshape(N, B * H, C, X)
+    if missing := N * C - T:
+        x = torch.cat([x, x.new_zeros(B, missing, H, X)], dim=1)
+    return x.unflatten(1, (N, C)).permute(1, 0, 3, 2, 4).flatten(1, 2)
 
 
 def _join(x: Tensor, B: int) -> Tensor:
     """(N, M, C, X) -> (B, N C, H, X)."""
-    return x.unflatten(1, (B, -1)).permute(1, 0, 3, 2, 4).flatten(1, 2)
+    N, M, C, X = x.shape
+    return x.unflatten(1, (B, -1)).permute(1, 0, 3, 2, 4).reshape(B, N * C, M // B, X)
 
 
 def _recurrence(
@@ -452,9 +560,9 @@ def _stretch(
         assert g is not None
         among = _channel_pairs(k, k, g, g, reach.pairs).tril(-1)
     else:
-        read, among = _ScalarPairs.apply(q, k, g, reach.pairs)  # type: ignore[no-untyped-call]
+        read, among = _scalar_pairs_of_both(q, k, g, reach.pairs)
     right_side = torch.cat([beta * v, beta * k_in], dim=-1)
-    solved: Tensor = _Solve.apply(beta * among, right_side)  # type: ignore[no-untyped-call]
+    solved = _solve(beta * among, right_side)
     u, w = solved.split([v.shape[-1], k.shape[-1]], dim=-1)
     return _scan(read, u, w, q_in, k_out, through, S, reach.leaves)
 
@@ -506,6 +614,15 @@ def _plain_scalar_pairs(
     q: Tensor, k: Tensor, g: Tensor | None, pairs: Tensor
 ) -> tuple[Tensor, Tensor]:
     return _scalar_pairs(q, k, g, pairs), _scalar_pairs(k, k, g, pairs).tril(-1)
+
+
+def _scalar_pairs_of_both(
+    q: Tensor, k: Tensor, g: Tensor | None, pairs: Tensor
+) -> tuple[Tensor, Tensor]:
+    if transformed():
+        return _plain_scalar_pairs(q, k, g, pairs)
+    result: tuple[Tensor, Tensor] = _ScalarPairs.apply(q, k, g, pairs)  # type: ignore[no-untyped-call]
+    return result
 
 
 class _ScalarPairs(torch.autograd.Function):
@@ -565,6 +682,8 @@ def _on_the_diagonal(x: Tensor, size: int) -> Tensor:
 
 
 def _channel_pairs(q: Tensor, k: Tensor, gq: Tensor, gk: Tensor, pairs: Tensor) -> Tensor:
+    if transformed():
+        return _plain_channel_pairs(q, k, gq, gk, pairs)
     # Aliases: torch.compile refuses one tensor in two places.
     k, gk = k.view_as(k), gk.view_as(gk)
     result: Tensor = _ChannelPairs.apply(q, k, gq, gk, pairs)  # type: ignore[no-untyped-call]
@@ -662,6 +781,13 @@ def _plain_solve(L: Tensor, X: Tensor) -> Tensor:
     return torch.linalg.solve_triangular(L + eye, X, upper=False, unitriangular=True)
 
 
+def _solve(L: Tensor, X: Tensor) -> Tensor:
+    if transformed():
+        return _plain_solve(L, X)
+    result: Tensor = _Solve.apply(L, X)  # type: ignore[no-untyped-call]
+    return result
+
+
 class _Solve(torch.autograd.Function):
     """The same with an explicit inverse, so that all is batched matrix products.
 
@@ -724,13 +850,19 @@ def _scan(
     through: Tensor | None,
     S: Tensor | None,
     leaves: bool,
+    across: Tensor | None = None,
 ) -> tuple[Tensor, Tensor | None]:
     """Passes the state through the chunks; see `_plain_scan` for what it computes."""
+    if torch.compiler.is_compiling():  # never in stretches
+        assert S is None
+        assert not leaves
+        return _scan_as_operator(read, u, w, q_in, k_out, through, across)[0], None
     if u.shape[0] == 1 and S is None and not leaves:
         return read @ u, None
-    result: tuple[Tensor, Tensor | None] = _Scan.apply(  # type: ignore[no-untyped-call]
-        read, u, w, q_in, k_out, through, S, leaves
-    )
+    inputs = (read, u, w, q_in, k_out, through, S, leaves, across)
+    if transformed():
+        return _plain_scan(*inputs)
+    result: tuple[Tensor, Tensor | None] = _Scan.apply(*inputs)  # type: ignore[no-untyped-call]
     return result
 
 
@@ -743,8 +875,12 @@ def _plain_scan(
     through: Tensor | None,  # (N, M, K or 1, 1)
     S: Tensor | None,  # (M, K, V), what enters; None for zeros
     leaves: bool,  # whether the state at the end is returned
+    across: Tensor | None = None,  # (N, M, 1, 1), of the second half of K to the first
 ) -> tuple[Tensor, Tensor | None]:
-    """Per chunk: u <- u - w S;  o = q_in S + read u;  S <- through S + k_out^T u."""
+    """Per chunk: u <- u - w S;  o = q_in S + read u;  S <- through S + k_out^T u.
+
+    With `across` S has two halves, of which the first gets across times the second as well.
+    """
     if S is None:
         S = u.new_zeros(u.shape[1], k_out.shape[-1], u.shape[-1])
     outputs = []
@@ -752,12 +888,108 @@ def _plain_scan(
         u_n = u[n] if w is None else u[n] - w[n] @ S
         outputs.append(q_in[n] @ S + read[n] @ u_n)
         kept = S if through is None else through[n] * S
+        if across is not None:
+            second = S.chunk(2, dim=-2)[1]
+            kept = kept + torch.cat([across[n] * second, torch.zeros_like(second)], dim=-2)
         S = kept + k_out[n].transpose(-1, -2) @ u_n
     return torch.stack(outputs), S if leaves else None
 
 
+def _scanned(
+    read: Tensor,
+    u: Tensor,
+    w: Tensor | None,
+    q_in: Tensor,
+    k_out: Tensor,
+    through: Tensor | None,
+    first: Tensor | None,
+    leaves: bool,
+    across: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns the outputs, the states (N or N + 1, M, K, V), and u as it is written."""
+    N, M, _, V = u.shape
+    # The states that enter the chunks, and the one that leaves the last.
+    S = u.new_empty(N + leaves, M, k_out.shape[-1], V)
+    S[0] = 0 if first is None else first
+    written = u if w is None else torch.empty_like(u)
+    k_outT = k_out.transpose(-1, -2)
+    for n in range(N):
+        if w is not None:
+            torch.baddbmm(u[n], w[n], S[n], alpha=-1, out=written[n])
+        if n + 1 < len(S):
+            kept = S[n] if through is None else S[n] * through[n]
+            if across is not None:
+                _halves_of(kept)[0].addcmul_(_halves_of(S[n])[1], across[n])
+            torch.baddbmm(kept, k_outT[n], written[n], out=S[n + 1])
+    return (q_in @ S[:N]).add_(read @ written), S, written
+
+
+def _scanned_back(
+    do: Tensor,
+    dlast: Tensor | None,
+    read: Tensor,
+    w: Tensor | None,
+    q_in: Tensor,
+    k_out: Tensor,
+    through: Tensor | None,
+    across: Tensor | None,
+    S: Tensor,  # (N, M, K, V)
+    written: Tensor,
+    *,
+    first: bool,
+) -> tuple[Tensor | None, ...]:
+    """Returns the gradients of read, u, w, q_in, k_out, through, first and across.
+
+    Runs the chunks once, from the last to the first.
+    """
+    N = do.shape[0]
+    du = read.transpose(-1, -2) @ do
+    own = q_in.transpose(-1, -2) @ do  # gradient of the entering state, by its own chunk
+    # Gradients of the state that enters the first chunk, and of those that leave each.
+    around = torch.empty(N + 1, *S.shape[1:], dtype=S.dtype, device=S.device)
+    after = around[1:]
+    after[N - 1] = 0 if dlast is None else dlast
+    for n in range(N - 1, -1, -1):
+        du[n].baddbmm_(k_out[n], after[n])
+        if n or first:
+            earlier = around[n]
+            if through is None:
+                torch.add(own[n], after[n], out=earlier)
+            else:
+                torch.addcmul(own[n], after[n], through[n], out=earlier)
+            if across is not None:
+                _halves_of(earlier)[1].addcmul_(_halves_of(after[n])[0], across[n])
+            if w is not None:
+                earlier.baddbmm_(w[n].transpose(-1, -2), du[n], alpha=-1)
+    dthrough = dacross = None
+    if through is not None:
+        dthrough = (S * after).sum(dim=-1, keepdim=True)
+        if through.shape[-2] == 1:
+            dthrough = dthrough.sum(dim=-2, keepdim=True)
+    if across is not None:
+        moved = _halves_of(S)[1] * _halves_of(after)[0]
+        dacross = moved.sum(dim=(-2, -1), keepdim=True)
+    ST = S.transpose(-1, -2)
+    dw = None if w is None else (du @ ST).neg_()
+    return (
+        do @ written.transpose(-1, -2),
+        du,
+        dw,
+        do @ ST,
+        written @ after.transpose(-1, -2),
+        dthrough,
+        around[0] if first else None,
+        dacross,
+    )
+
+
+def _halves_of(S: Tensor) -> tuple[Tensor, Tensor]:
+    first, second = S.chunk(2, dim=-2)
+    return first, second
+
+
 class _Scan(torch.autograd.Function):
-    """The same; the backward pass runs the chunks once, from the last to the first."""
+    """The same with a backward pass of its own."""
 
     @staticmethod
     def forward(
@@ -770,85 +1002,135 @@ class _Scan(torch.autograd.Function):
         through: Tensor | None,
         first: Tensor | None,
         leaves: bool,
+        across: Tensor | None,
     ) -> tuple[Tensor, Tensor | None]:
-        N, M, _, V = u.shape
-        # The states that enter the chunks, and the one that leaves the last.
-        S = u.new_empty(N + leaves, M, k_out.shape[-1], V)
-        S[0] = 0 if first is None else first
-        written = u if w is None else torch.empty_like(u)
-        k_outT = k_out.transpose(-1, -2)
-        for n in range(N):
-            if w is not None:
-                torch.baddbmm(u[n], w[n], S[n], alpha=-1, out=written[n])
-            if n + 1 < len(S):
-                kept = S[n] if through is None else S[n] * through[n]
-                torch.baddbmm(kept, k_outT[n], written[n], out=S[n + 1])
-        last = S[N].clone() if leaves else None
-        S = S[:N]
+        o, S, written = _scanned(read, u, w, q_in, k_out, through, first, leaves, across)
+        last = S[-1].clone() if leaves else None
         ctx.leaves = leaves
-        ctx.save_for_backward(read, u, w, q_in, k_out, through, first, S, written)
-        return (q_in @ S).add_(read @ written), last
+        S = S[: u.shape[0]]
+        ctx.save_for_backward(read, u, w, q_in, k_out, through, first, across, S, written)
+        return o, last
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        read, u, w, q_in, k_out, through, first, S, written = ctx.saved_tensors
+        read, u, w, q_in, k_out, through, first, across, S, written = ctx.saved_tensors
         if torch.is_grad_enabled():
-            inputs = (read, u, w, q_in, k_out, through, first, ctx.leaves)
+            inputs = (read, u, w, q_in, k_out, through, first, ctx.leaves, across)
             return _by_autograd(_plain_scan, inputs, gradients)
         do, dlast = gradients
-        N = u.shape[0]
-        du = read.transpose(-1, -2) @ do
-        own = q_in.transpose(-1, -2) @ do  # gradient of the entering state, by its own chunk
-        # Gradients of the state that enters the first chunk, and of those that leave each.
-        around = torch.empty(N + 1, *S.shape[1:], dtype=S.dtype, device=S.device)
-        after = around[1:]
-        after[N - 1] = dlast if ctx.leaves else 0
-        for n in range(N - 1, -1, -1):
-            du[n].baddbmm_(k_out[n], after[n])
-            if n or first is not None:
-                earlier = around[n]
-                if through is None:
-                    torch.add(own[n], after[n], out=earlier)
-                else:
-                    torch.addcmul(own[n], after[n], through[n], out=earlier)
-                if w is not None:
-                    earlier.baddbmm_(w[n].transpose(-1, -2), du[n], alpha=-1)
-        dthrough = None
-        if through is not None:
-            dthrough = (S * after).sum(dim=-1, keepdim=True)
-            if through.shape[-2] == 1:
-                dthrough = dthrough.sum(dim=-2, keepdim=True)
-        ST = S.transpose(-1, -2)
-        dw = None if w is None else (du @ ST).neg_()
-        return (
-            do @ written.transpose(-1, -2),
-            du,
-            dw,
-            do @ ST,
-            written @ after.transpose(-1, -2),
-            dthrough,
-            None if first is None else around[0],
-            None,
-        )
+        saved = (read, w, q_in, k_out, through, across, S, written)
+        *most, dacross = _scanned_back(do, dlast, *saved, first=first is not None)
+        return *most, None, dacross
+
+
+@torch.library.custom_op("move37::scan", mutates_args=())
+def _scan_as_operator(
+    read: Tensor,
+    u: Tensor,
+    w: Tensor | None,
+    q_in: Tensor,
+    k_out: Tensor,
+    through: Tensor | None,
+    across: Tensor | None,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The same as one operator of a graph, so that the graph does not know how many chunks.
+
+    Without u as it is written where that is u itself: no output may be an input.
+    """
+    o, S, written = _scanned(read, u, w, q_in, k_out, through, None, False, across)
+    return o, S, u.new_empty(0) if w is None else written
+
+
+@_scan_as_operator.register_fake
+def _(
+    read: Tensor,
+    u: Tensor,
+    w: Tensor | None,
+    q_in: Tensor,  # noqa: ARG001
+    k_out: Tensor,
+    through: Tensor | None,  # noqa: ARG001
+    across: Tensor | None,  # noqa: ARG001
+) -> tuple[Tensor, Tensor, Tensor]:
+    N, M, _, V = u.shape
+    S = u.new_empty(N, M, k_out.shape[-1], V)
+    written = u.new_empty(0) if w is None else torch.empty_like(u)
+    return u.new_empty(N, M, read.shape[-2], V), S, written
+
+
+@torch.library.custom_op("move37::scan_back", mutates_args=())
+def _scan_back_as_operator(
+    do: Tensor,
+    read: Tensor,
+    w: Tensor | None,
+    q_in: Tensor,
+    k_out: Tensor,
+    through: Tensor | None,
+    across: Tensor | None,
+    S: Tensor,
+    written: Tensor,
+) -> list[Tensor]:
+    """The gradients of the operator, for inputs that are None an empty tensor."""
+    found = _scanned_back(do, None, read, w, q_in, k_out, through, across, S, written, first=False)
+    *most, _, dacross = found
+    return [do.new_empty(0) if x is None else x for x in (*most, dacross)]
+
+
+@_scan_back_as_operator.register_fake
+def _(
+    do: Tensor,
+    read: Tensor,
+    w: Tensor | None,
+    q_in: Tensor,
+    k_out: Tensor,
+    through: Tensor | None,
+    across: Tensor | None,
+    S: Tensor,  # noqa: ARG001
+    written: Tensor,
+) -> list[Tensor]:
+    inputs = (read, written, w, q_in, k_out, through, across)
+    return [do.new_empty(0 if x is None else x.shape) for x in inputs]
+
+
+def _save_scan(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+    read, u, w, q_in, k_out, through, across = inputs
+    _, S, written = output
+    written = u if w is None else written
+    ctx.save_for_backward(read, w, q_in, k_out, through, across, S, written)
+
+
+def _scan_gradients(ctx: Any, do: Tensor, *_: Tensor | None) -> tuple[Tensor | None, ...]:
+    read, w, q_in, k_out, through, across, S, written = ctx.saved_tensors
+    found = _scan_back_as_operator(do, read, w, q_in, k_out, through, across, S, written)
+    inputs = (read, written, w, q_in, k_out, through, across)
+    return tuple(None if x is None else dx for x, dx in zip(inputs, found, strict=True))
+
+
+_scan_as_operator.register_autograd(_scan_gradients, setup_context=_save_scan)
 
 
 # ---------------------------------------------------------------- attention and convolution
 
 
+@_apart
 def softmax_attention(
     q_BTHK: Tensor, k_BTHK: Tensor, v_BTHV: Tensor, documents_BT: Tensor | None = None
 ) -> Tensor:
     """See `reference.softmax_attention`; quadratic in T."""
-    mask = None
-    if documents_BT is not None:
-        causal_TT = q_BTHK.new_ones(q_BTHK.shape[1], q_BTHK.shape[1], dtype=torch.bool).tril()
+    seen = None
+    if documents_BT is not None or transformed():
+        seen = q_BTHK.new_ones(q_BTHK.shape[1], q_BTHK.shape[1], dtype=torch.bool).tril()
+    if seen is not None and documents_BT is not None:
         documents_BT = in_turn(documents_BT)
-        mask = (causal_TT & (documents_BT[:, :, None] == documents_BT[:, None, :]))[:, None]
+        seen = (seen & (documents_BT[:, :, None] == documents_BT[:, None, :]))[:, None]
     q, k, v = (x.transpose(1, 2) for x in (q_BTHK, k_BTHK, v_BTHV))
-    o = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
+    if seen is not None and transformed():  # PyTorch's kernels have no forward-mode derivative
+        score = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).masked_fill(~seen, -torch.inf)
+        return (score.softmax(dim=-1) @ v).transpose(1, 2)
+    o = F.scaled_dot_product_attention(q, k, v, attn_mask=seen, is_causal=seen is None)
     return o.transpose(1, 2)
 
 
+@_apart
 def sliding_window_attention(
     q_BTHK: Tensor,
     k_BTHK: Tensor,
@@ -878,7 +1160,7 @@ def sliding_window_attention(
 
 def _with_previous(x_NMCX: Tensor) -> Tensor:
     """Prepends to each block the block before it (zeros before the first)."""
-    previous = torch.cat([torch.zeros_like(x_NMCX[:1]), x_NMCX[:-1]])
+    previous = torch.cat([torch.zeros_like(x_NMCX[:1]), x_NMCX])[: x_NMCX.shape[0]]
     return torch.cat([previous, x_NMCX], dim=-2)
 
 
@@ -886,13 +1168,14 @@ def short_convolution(
     x_BTD: Tensor, weight_DW: Tensor, documents_BT: Tensor | None = None
 ) -> Tensor:
     """See `reference.short_convolution`; a sum of W shifted copies (W is small)."""
-    T = x_BTD.shape[1]
+    T, W = x_BTD.shape[1], weight_DW.shape[1]
     documents_BT = None if documents_BT is None else in_turn(documents_BT)
     total_BTD = x_BTD * weight_DW[:, 0]
-    for d in range(1, min(T, weight_DW.shape[1])):
-        earlier_BTD = x_BTD[:, : T - d]
+    # Of a length that is not known yet, a compiler shifts by as much as W.
+    for d in range(1, W if torch.compiler.is_compiling() else min(T, W)):
+        earlier_BTD = F.pad(x_BTD, (0, 0, d, 0))[:, :T]
         if documents_BT is not None:
-            same_BT = documents_BT[:, d:] == documents_BT[:, : T - d]
-            earlier_BTD = earlier_BTD * same_BT[..., None]
-        total_BTD = total_BTD + F.pad(earlier_BTD * weight_DW[:, d], (0, 0, d, 0))
+            same_BT = F.pad(documents_BT, (d, 0), value=-1)[:, :T] == documents_BT
+            earlier_BTD = earlier_BTD.masked_fill(~same_BT[..., None], 0)
+        total_BTD = torch.addcmul(total_BTD, earlier_BTD, weight_DW[:, d])
     return total_BTD

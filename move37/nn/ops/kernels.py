@@ -67,6 +67,7 @@ def usable(
         and not (dtype == torch.float32 and torch.get_float32_matmul_precision() == "highest")
         # What watches operators (`nn.counting`) would see no work at all.
         and not is_in_torch_dispatch_mode()
+        and not chunked.transformed()
         and _fla() is not None
         and not (scalar and _wrong_on(q_BTHK.device))
     )

@@ -24,8 +24,8 @@ def _starts(documents_BT: Tensor | None, t: int) -> Tensor | None:
 
 def in_turn(documents_BT: Tensor) -> Tensor:
     """Numbers the documents of each row one after the other: 0, 1, 2, ..."""
-    changes_BT = documents_BT[:, 1:] != documents_BT[:, :-1]
-    return torch.cat([torch.zeros_like(documents_BT[:, :1]), changes_BT.cumsum(dim=1)], dim=1)
+    changes_BT = documents_BT != documents_BT.roll(1, dims=1)
+    return changes_BT.cumsum(dim=1) - changes_BT[:, :1].long()  # the first does not count
 
 
 def linear_attention(
