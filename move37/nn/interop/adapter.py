@@ -76,6 +76,11 @@ class FlaMixer(nn.Module):
         return self._run(x_BTD)
 
     def _masked(self, x_BTD: Tensor, mask_BT: Tensor) -> Tensor:
+        if mask_BT.dtype != torch.bool:
+            raise ValueError(
+                f"expected a boolean mask (true for a token), got {mask_BT.dtype}; if these are "
+                "numbers of documents: the layer offers none, its forward takes no cu_seqlens"
+            )
         return self._run(x_BTD, attention_mask=mask_BT.to(torch.long))
 
     def _run(self, x_BTD: Tensor, **given: Tensor) -> Tensor:
