@@ -1076,6 +1076,15 @@ class TestAdapter:
         with torch.autocast("cpu", torch.bfloat16):
             assert adapt(Routes)(8, 2)(self.x).dtype == torch.bfloat16
 
+    def test_a_cast_to_float32_is_left_out_in_float64_under_autocast_too(self) -> None:
+        class Widens(Plain):
+            def forward(self, hidden_states: Tensor) -> Any:
+                gate = hidden_states.float().sigmoid()
+                return self.project(gate)
+
+        with torch.autocast("cpu", torch.bfloat16):
+            assert adapt(Widens)(8, 2).double()(self.x.double()).dtype == torch.float64
+
     def test_a_layer_that_returns_no_tensor_is_told_what_to_return(self) -> None:
         with pytest.raises(TypeError, match="returned tuple that begins with NoneType; expected"):
             adapt(ReturnsNothing)(8, 2)(self.x)

@@ -85,8 +85,10 @@ class FlaMixer(nn.Module):
 
     def _run(self, x_BTD: Tensor, **given: Tensor) -> Tensor:
         options: dict[str, Any] = {**self._always, **given}
-        # Under autocast tensors are narrower than the input, and casts to their types are needed.
-        narrow = x_BTD.dtype in _HALF or torch.is_autocast_enabled(x_BTD.device.type)
+        # Autocast makes tensors narrower than a float32 input, and casts to their types are needed;
+        # it leaves float64 as it is.
+        autocast = torch.is_autocast_enabled(x_BTD.device.type)
+        narrow = x_BTD.dtype in _HALF or (autocast and x_BTD.dtype == torch.float32)
         if self.with_casts or narrow:
             returned = self.layer(x_BTD, **options)
         else:
